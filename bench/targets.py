@@ -1,0 +1,48 @@
+"""Data sets whose truth is known, for the benches."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, default_collate, get_worker_info
+
+import loadtune
+
+
+class TimedSleeping(Dataset[Any]):
+    """Sleeps for each sample, and notes in a file a worker how long each batch took in it, collate included."""
+
+    def __init__(self, seconds: float, folder: str) -> None:
+        self.seconds, self.folder = seconds, Path(folder)
+        self._notes: Any = None
+        self._began = 0.0
+
+    def __len__(self) -> int:
+        return 50_000
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        time.sleep(self.seconds)
+        return torch.zeros(8), index
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[torch.Tensor, int]]:
+        self._began = time.perf_counter()
+        return [self[index] for index in indices]
+
+    def collate(self, samples: list[tuple[torch.Tensor, int]]) -> Any:
+        batch = default_collate(samples)
+        self._note(time.perf_counter() - self._began)
+        return batch
+
+    def _note(self, seconds: float) -> None:
+        if self._notes is None:
+            info = get_worker_info()
+            self._notes = (self.folder / f"{info.id if info else 'main'}.txt").open("a", buffering=1)
+        self._notes.write(f"{seconds}\n")
+
+
+def sleeping(seconds: str, folder: str) -> loadtune.Workload:
+    dataset = TimedSleeping(float(seconds), folder)
+    return loadtune.Workload(dataset=dataset, collate_fn=dataset.collate)

@@ -1,0 +1,168 @@
+"""The command: its verbs, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import loadtune
+from loadtune.cli import help as pages
+from loadtune.cli.surroundings import environment
+from loadtune.errors import LoadtuneError, OutputError, UsageError, did_you_mean
+
+HELP = "Finds the batch size and DataLoader settings to train with, on this machine, and proves its number."
+VERBS = {
+    "sweep": "Measure real loaders and pick a configuration.",
+    "model": "The document's models N/B, K·B·T and K·B·M for given figures, checked.",
+    "show": "Print the result of a run again.",
+    "report": "Write the report of a run again.",
+}
+INTERRUPTED = 130
+FAULT = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 1, 2, 3, 4 or 130.
+
+    Args:
+        argv: The arguments behind the command's name; None takes the process's own.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with _termination_is_an_interrupt():
+        code = _guarded(arguments)
+    return _flushed(code)
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        return _dispatch(arguments)
+    except LoadtuneError as error:
+        _say(f"loadtune: {error}", error.hint)
+        return error.exit_code
+    except BrokenPipeError as error:
+        if _measures(arguments):
+            # A sweep prints to streams that outlive their reader: this pipe is another one.
+            return _fault(error, verbose=_is_verbose(arguments))
+        # Whoever read has seen enough: `loadtune show RUN | head` is no fault.
+        _close_stdout()
+        return 0
+    except KeyboardInterrupt as interrupt:
+        kept = str(interrupt.args[0]) if interrupt.args else "nothing was measured"
+        _say(f"loadtune: interrupted; {kept}")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence turns a fault into a message
+        return _fault(error, verbose=_is_verbose(arguments))
+
+
+def _measures(arguments: list[str]) -> bool:
+    return arguments[:1] == ["sweep"] and not {"-h", "--help"} & set(arguments)
+
+
+def _is_verbose(arguments: list[str]) -> bool:
+    return bool({"-v", "--verbose"} & set(arguments))
+
+
+def _dispatch(arguments: list[str]) -> int:
+    words = [word for word in arguments if word not in ("-h", "--help")]
+    asked_for_help = len(words) < len(arguments)
+    if words[:1] == ["--version"]:
+        return _print(loadtune.__version__)
+    if not words:
+        return _print(pages.main_page(HELP, VERBS.items()))
+    verb, *rest = words
+    if verb not in VERBS:
+        raise UsageError(_unknown(verb))
+    # Neither the page above nor --version needs a parser, and importing one costs more than both.
+    parser = importlib.import_module("loadtune.cli.parser")
+    return _print(parser.help_page(verb)) if asked_for_help else int(parser.run_verb(verb, rest))
+
+
+def _unknown(word: str) -> str:
+    if word.startswith("-"):
+        return f"unknown option '{word}': loadtune --help lists the commands"
+    return f"unknown command '{word}'{did_you_mean(word, VERBS) or ': it must be one of ' + ', '.join(VERBS)}"
+
+
+def _print(text: str) -> int:
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _say(message: str, hint: str | None = None) -> None:
+    lines = [_one_line(message), *(f"  {hint}".split("\n") if hint else ())]
+    try:
+        sys.stderr.write("".join(f"{_one_line(line)}\n" for line in lines))
+    except OSError:  # nobody reads, or the terminal is gone
+        return
+
+
+def _one_line(text: str) -> str:
+    """Return ``text`` on one line: what the user gave may hold line ends and terminal sequences."""
+    if text.isprintable():
+        return text
+    return str(importlib.import_module("loadtune.show.words").plain(text))
+
+
+def _fault(error: Exception, *, verbose: bool) -> int:
+    if verbose or environment().get("LOADTUNE_VERBOSE"):
+        traceback.print_exception(error)
+    hint = None if verbose else "run it again with -v for the traceback, and report it"
+    _say(f"loadtune: a fault of loadtune itself: {type(error).__name__}: {error}", hint)
+    return FAULT
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+    except OSError as error:  # a full disk, a terminal that is gone
+        _close_stdout()
+        _say(f"loadtune: standard output cannot be written: {error.strerror}")
+        return code or OutputError.exit_code
+    return code
+
+
+def _close_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own last flush does not complain either."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+@contextmanager
+def _termination_is_an_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: children ended, what was measured kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup: it is to outlive its terminal
+    for number in before:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGHUP:
+        # The kernel and the shell both send it: the second must not disturb the keeping of what was measured.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

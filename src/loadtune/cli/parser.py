@@ -1,0 +1,56 @@
+"""One verb at a time: its parser, its help page, its run."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+from cyclopts import App, CycloptsError, Parameter
+
+from loadtune.cli.help import verb_page
+from loadtune.cli.settings import apply_environment, apply_file
+from loadtune.cli.wording import sentence
+from loadtune.errors import UsageError
+
+
+def run_verb(verb: str, tokens: Sequence[str]) -> int:
+    """Run a command and return its exit code.
+
+    Raises:
+        UsageError: The arguments cannot be used; one sentence says why.
+    """
+    app = verb_app(_module(verb))
+    try:
+        run, bound, left_out = app.parse_args(list(tokens), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(sentence(error, verb)) from error
+    if "command" in left_out:
+        bound.arguments["command"] = ("loadtune", verb, *tokens)
+    return int(run(*bound.args, **bound.kwargs))
+
+
+def help_page(verb: str) -> str:
+    """Return the help page of a command."""
+    module = _module(verb)
+    return verb_page(verb_app(module), usage=module.USAGE, text=module.HELP, notes=module.NOTES)
+
+
+def verb_app(module: ModuleType) -> App:
+    """Return the parser of the command that ``module`` describes."""
+    app = App(
+        name="loadtune",
+        help_flags=[],
+        version_flags=[],
+        # Settings are a sweep's: LOADTUNE_OUTPUT names run directories, not the file of `loadtune report`.
+        config=(apply_environment, apply_file) if module.READS_SETTINGS else (),
+        default_parameter=Parameter(negative="", show_env_var=False, consume_multiple=False),
+        suppress_keyboard_interrupt=False,
+    )
+    app.default(module.run)
+    return app
+
+
+def _module(verb: str) -> ModuleType:
+    # Only the module of the verb at hand is imported.
+    return importlib.import_module(f"loadtune.cli.{verb}")

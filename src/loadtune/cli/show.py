@@ -1,0 +1,34 @@
+"""``loadtune show``: the result of a run, printed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from loadtune.cli.options import option
+
+USAGE = "show RUN [OPTIONS]"
+HELP = "Prints the result of a run directory again: the choice, its reason, the leading configurations, the findings."
+NOTES = ""
+READS_SETTINGS = False
+
+
+def run(
+    directory: Annotated[str, option("", "A run directory, such as reports/cifar10-20260102-120000.", "RUN")],
+    /,
+    *,
+    quiet: Annotated[bool, option("", "Say only what was chosen.", "--quiet", "-q")] = False,
+    verbose: Annotated[bool, option("", "Say more.", "--verbose", "-v")] = False,
+    color: Annotated[
+        Literal["auto", "always", "never"], option("auto|always|never", "Colour.  [default: auto]")
+    ] = "auto",
+) -> int:
+    """Print the result of the run in ``directory``."""
+    # Not needed for the help page.
+    from loadtune.cli.consoles import console_for_people  # noqa: PLC0415
+    from loadtune.record.store import load_run  # noqa: PLC0415
+    from loadtune.show.terminal import print_result  # noqa: PLC0415
+
+    result = load_run(Path(directory))
+    print_result(result, console_for_people(color=color), int(verbose) - int(quiet))
+    return 0

@@ -1,0 +1,62 @@
+"""``loadtune sweep``: its arguments. What it does is in ``job``, imported when there is something to do."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from loadtune.cli.options import (
+    ConsumerOptions,
+    LimitOptions,
+    MeasurementOptions,
+    OutputOptions,
+    SessionOptions,
+    SpaceOptions,
+    build_plan,
+    key_values,
+    option,
+)
+from loadtune.errors import UsageError
+
+USAGE = "sweep [TARGET] [OPTIONS]"
+HELP = (
+    "Measures real DataLoaders for TARGET on this machine, picks a batch size and loader settings within the limits, "
+    "and leaves a run directory with every number and a report."
+)
+NOTES = (
+    'Each option may also stand in [tool.loadtune] of pyproject.toml (time-budget = "30s") or in the environment '
+    "(LOADTUNE_TIME_BUDGET=30s); the command line wins over the environment, and the environment over the file. "
+    "Exit codes: 0 done, 1 a fault of loadtune, 2 something given cannot be used, 3 nothing meets the limits, "
+    "4 too noisy (--strict), 130 interrupted."
+)
+READS_SETTINGS = True
+
+TARGET_HELP = "A built-in name (cifar10, images), package.module:name or file.py:name.  [default: cifar10]"
+
+
+def run(
+    target: Annotated[str, option("", TARGET_HELP)] = "cifar10",
+    /,
+    *,
+    arg: Annotated[
+        tuple[str, ...],
+        option("KEY=VALUE", "Keyword argument for the target; may be repeated.", heading="Arguments"),
+    ] = (),
+    space: SpaceOptions = SpaceOptions(),  # noqa: B008 - frozen
+    consumer: ConsumerOptions = ConsumerOptions(),  # noqa: B008 - frozen
+    measurement: MeasurementOptions = MeasurementOptions(),  # noqa: B008 - frozen
+    limits: LimitOptions = LimitOptions(),  # noqa: B008 - frozen
+    output: OutputOptions = OutputOptions(),  # noqa: B008 - frozen
+    session: SessionOptions = SessionOptions(),  # noqa: B008 - frozen
+    command: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
+) -> int:
+    """Check everything that can be checked, then measure."""
+    if session.quiet and session.verbose:
+        raise UsageError("--quiet and --verbose contradict each other: give one of them")
+    plan = build_plan(target, key_values(arg), space=space, consumer=consumer, measurement=measurement, limits=limits)
+    places = output.exports()
+    # With --help nothing of this is needed: rich and the exporters cost more than the page.
+    from loadtune.cli.job import sweep  # noqa: PLC0415
+
+    return sweep(plan, places=places, output=output, session=session, command=command)

@@ -1,0 +1,119 @@
+"""What a sweep does: how each trial is measured, under which limits, in how much time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.space import SearchSpace
+from loadtune.errors import UsageError
+from loadtune.units import Size
+
+CacheState = Literal["as-is", "warm"]
+Phase = Literal["screen", "race", "verify"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """How one trial is measured (docs/measuring.md)."""
+
+    precision: float = 0.02
+    """Half-width of the 95 % interval, as a share of the rate, at which a trial stops."""
+    window_seconds: float = 0.5
+    """Least length of a window; a window is a whole number of rounds of all workers."""
+    min_windows: int = 2
+    """Windows a trial takes before it may stop."""
+    max_seconds: float = 1.0
+    """Time for windows in one trial, after which it stops whatever its precision."""
+    extensions: int = 0
+    """How often a trial that is not steady at its time goes on for half of that time again."""
+    priming_seconds: float = 0.5
+    """Time from the start, after which a trial is primed by one whole round, were 2·P·W batches to take longer."""
+    pause_seconds: float | None = None
+    """Most time that the consumer pauses at the end for the workers to fill their queue, before memory is looked at;
+    None is no pause and no look."""
+    look_early: bool = False
+    """Whether memory is looked at before the windows too: growth needs two looks."""
+    real_epoch_seconds: float = 1.0
+    """An epoch expected to take no longer than this is really run, to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """What takes the batches."""
+
+    step_seconds: float = 0.0
+    """Time the consumer needs for a batch, without holding the interpreter; 0 takes batches as fast as they come."""
+    device: str = "cpu"
+    """Where each batch is copied before the step: ``cpu`` (not copied) or ``cuda:0``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a configuration may use; None is no limit beyond the machine's own."""
+
+    host_memory: Size | None = None
+    gpu_memory: Size | None = None
+    max_batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """Everything that decides what a sweep measures and chooses.
+
+    Raises:
+        UsageError: No time to measure in.
+    """
+
+    target: str
+    """A built-in name, ``module:name``, ``file.py:name``, or ``<object>`` from the Python API."""
+    target_args: dict[str, str] = field(default_factory=dict)
+    """Keyword arguments for the target, from ``--arg``."""
+    space: SearchSpace = field(default_factory=SearchSpace)
+    consumer: Consumer = field(default_factory=Consumer)
+    measurement: Measurement = field(default_factory=Measurement)
+    limits: Limits = field(default_factory=Limits)
+    search: Literal["grid"] = "grid"
+    time_budget_seconds: float = 60.0
+    """Hard bound on the time from the first trial to the choice."""
+    trial_timeout_seconds: float = 60.0
+    """A trial that takes longer is killed and recorded as hung."""
+    tie: float = 0.02
+    """Rates no further apart than this count as equal."""
+    cache: CacheState = "as-is"
+    """What is done to the page cache before measuring."""
+    seed: int = 0
+    """Of the order of trials and of the samples that are drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ("time_budget_seconds", "trial_timeout_seconds"):
+            seconds = getattr(self, name)
+            if not 0 < seconds < math.inf:
+                raise UsageError(f"{name.removesuffix('_seconds')} {seconds:g} s is no time: it must be above 0")
+
+    def digest(self) -> str:
+        """Return a short hash of the plan: equal plans, equal digests."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """One trial: the settings to measure, in which block, and how."""
+
+    order: int
+    """Position in the run, from 0."""
+    block: int
+    """Trials of one block draw the same sequence of samples."""
+    phase: Phase
+    config: LoaderConfig
+    """With ``drop_last`` off; the steady rate does not depend on it."""
+    drop_last: tuple[bool, ...] = (False,)
+    """The values whose epoch is measured beside the steady rate."""
+    measurement: Measurement
+    consumer: Consumer
+    seed: int = 0

@@ -1,0 +1,65 @@
+"""What a trial will take: from trials of the same configuration, else from how many samples it must load."""
+
+from __future__ import annotations
+
+import statistics as plain
+from collections.abc import Sequence
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Measurement
+from loadtune.judge.epoch import steady_rate
+from loadtune.judge.evidence import measured
+from loadtune.record.results import Probe, TrialRecord
+
+UNKNOWN_OVERHEAD_SECONDS = 0.5
+"""Of a trial outside its windows, where none has run."""
+SAFETY = 1.1
+"""A trial is taken to need this much more than the last ones did."""
+
+
+def overhead_seconds(records: Sequence[TrialRecord]) -> float:
+    """Return the median of what trials took outside their windows: start, priming, epochs, clearing away."""
+    spent = [r.seconds - r.steady.measured_seconds for r in measured(records) if r.steady]
+    return max(0.0, plain.median(spent)) if spent else UNKNOWN_OVERHEAD_SECONDS
+
+
+def expected_seconds(
+    config: LoaderConfig, measurement: Measurement, records: Sequence[TrialRecord], probe: Probe
+) -> float:
+    """Return the seconds that a trial of ``config`` is expected to take, all in all."""
+    own = [record for record in measured(records) if record.config.steady == config.steady]
+    if own:
+        return SAFETY * (overhead_seconds(own) + _window_seconds(own, measurement))
+    base = overhead_seconds([r for r in measured(records) if r.config.num_workers == config.num_workers] or records)
+    return SAFETY * max(base + measurement.max_seconds, _loading_seconds(config, measurement, records, probe))
+
+
+def _window_seconds(own: Sequence[TrialRecord], measurement: Measurement) -> float:
+    """Return the time for windows; a configuration whose single round outlasts the limit takes what it took."""
+    taken = plain.median(r.steady.measured_seconds for r in own if r.steady)
+    rounds = max((_round_seconds(r) for r in own), default=0.0)
+    return measurement.max_seconds if rounds < measurement.window_seconds else max(taken, measurement.max_seconds)
+
+
+def _round_seconds(record: TrialRecord) -> float:
+    rate = steady_rate(record.steady) if record.steady else None
+    size = record.steady.samples_per_batch if record.steady else 0.0
+    return max(1, record.config.num_workers) * size / rate if rate else 0.0
+
+
+def _loading_seconds(
+    config: LoaderConfig, measurement: Measurement, records: Sequence[TrialRecord], probe: Probe
+) -> float:
+    """Return the time for what a trial cannot do without: priming and windows of whole rounds, and the pause."""
+    one_round = max(1, config.num_workers) * (config.batch_size or 1) * _seconds_per_sample(config, records, probe)
+    priming = max(one_round, measurement.priming_seconds)
+    windows = max(one_round, measurement.max_seconds)
+    return priming + windows + (measurement.pause_seconds or 0.0)
+
+
+def _seconds_per_sample(config: LoaderConfig, records: Sequence[TrialRecord], probe: Probe) -> float:
+    """Return a careful guess: T over W, but not much faster than the fastest that was seen."""
+    seen = [rate for r in measured(records) if r.steady and (rate := steady_rate(r.steady))]
+    single = probe.seconds_per_sample
+    floor = 0.5 / max(seen) if seen else 0.0
+    return floor if single is None else max(single / max(1, config.num_workers), floor)

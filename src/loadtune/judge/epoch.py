@@ -1,0 +1,92 @@
+"""What a whole epoch takes: really run where it was short, else put together from its start and the steady rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.document import batches_per_epoch
+from loadtune.record.results import EpochMeasurement, Probe, SteadyMeasurement, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochShape:
+    """How many batches and samples an epoch of one configuration has."""
+
+    batches: int
+    samples: int
+    """Samples received; those that drop_last leaves out are not among them."""
+    dropped: int
+    """Samples left out."""
+
+
+def epoch_shape(config: LoaderConfig, probe: Probe, samples_per_batch: float | None = None) -> EpochShape | None:
+    """Return the shape that follows from N and B; None where the data set has no length.
+
+    Where the data set forms the batches, B is the mean that was received.
+    """
+    size = config.batch_size or samples_per_batch
+    if probe.dataset_samples is None or not size:
+        return None
+    if config.batch_size is None:
+        return EpochShape(batches=max(1, round(probe.dataset_samples / size)), samples=probe.dataset_samples, dropped=0)
+    batches = batches_per_epoch(probe.dataset_samples, config.batch_size, drop_last=config.drop_last)
+    used = min(probe.dataset_samples, batches * config.batch_size)
+    return EpochShape(batches=batches, samples=used, dropped=probe.dataset_samples - used)
+
+
+def composed_epoch_seconds(
+    config: LoaderConfig, shape: EpochShape, *, rate: float, first_batch_seconds: float, batch_size: float
+) -> float:
+    """Return the seconds of an epoch from its first batch and the steady rate in samples per second.
+
+    Without workers: the first batch, then the other samples at the steady rate. With W workers batches come in rounds
+    of W, and a round takes S = W·B/rate, the service time of a batch: the first batch + (rounds − 1)·S; a last round
+    that holds only the partial batch costs its share of S. Where the consumer or the cores are the limit, not the
+    workers, this overstates by less than one round, W/n of the epoch; epochs so short that this matters are really run.
+
+    With persistent workers the start is paid once in a run, not in each epoch, and is left out: this is the time of an
+    epoch from the second on.
+    """
+    if shape.batches == 0:
+        return 0.0
+    workers = config.num_workers
+    if workers == 0:
+        return first_batch_seconds + max(0.0, shape.samples - batch_size) / rate
+    service = workers * batch_size / rate
+    start = service if config.persistent_workers else first_batch_seconds
+    rounds = -(-shape.batches // workers)
+    partial = shape.samples - (shape.batches - 1) * batch_size
+    last = partial / batch_size if rounds > 1 and shape.batches % workers == (1 % workers) else 1.0
+    return start + max(0, rounds - 2) * service + (service * min(1.0, last) if rounds > 1 else 0.0)
+
+
+def run_epoch(steady: SteadyMeasurement, *, drop_last: bool) -> EpochMeasurement | None:
+    """Return the epoch with this ``drop_last`` that was really run in a trial, or None."""
+    return next((one for one in steady.epochs if one.drop_last == drop_last and one.seconds > 0 and one.samples), None)
+
+
+def steady_rate(steady: SteadyMeasurement) -> float | None:
+    """Return the samples per second of a trial over all its windows; None where it has none."""
+    if steady.measured_seconds > 0 and steady.samples_measured > 0:
+        return steady.samples_measured / steady.measured_seconds
+    rates = steady.window_samples_per_second
+    return sum(rates) / len(rates) if rates and min(rates) > 0 else None
+
+
+def epoch_rate(record: TrialRecord, config: LoaderConfig, probe: Probe) -> float | None:
+    """Return samples used in an epoch over its seconds, by one trial; None where N or the rate is unknown."""
+    steady = record.steady
+    if steady is None:
+        return None
+    run, rate = run_epoch(steady, drop_last=config.drop_last), steady_rate(steady)
+    if run is not None:
+        return run.samples / run.seconds
+    shape = epoch_shape(config, probe, steady.samples_per_batch)
+    if rate is None or shape is None or shape.batches == 0:
+        return None
+    size = float(config.batch_size or steady.samples_per_batch)
+    seconds = composed_epoch_seconds(
+        config, shape, rate=rate, first_batch_seconds=steady.first_batch_seconds, batch_size=size
+    )
+    return shape.samples / seconds if seconds > 0 else None

@@ -1,0 +1,307 @@
+"""What a person should know beside the number, each with a code that stays, its figure and the next step.
+
+The one home of this wording: terminal, report and JSON all show these values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtune.describe.plan import SweepPlan
+from loadtune.judge.choose import Choice
+from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
+from loadtune.judge.lack import lack
+from loadtune.judge.reasons import baseline_name, counted, label, shortfall
+from loadtune.judge.statistics import trend
+from loadtune.judge.summary import NOT_REACHED
+from loadtune.judge.verify import half_width_share
+from loadtune.record.results import Finding, MemoryLimits, Probe, TrialRecord, TrialResult
+from loadtune.units import format_bytes, format_estimate, format_seconds, format_share
+
+TITLES = {
+    "LT001": "the precision asked for was not reached",
+    "LT002": "the machine's speed drifted",
+    "LT003": "no steady state",
+    "LT004": "the time budget ended before all was measured",
+    "LT005": "a cheaper configuration is as fast as the fastest",
+    "LT006": "pinned memory was not tried",
+    "LT007": "nothing to gain over the current settings",
+    "LT008": "trials failed",
+    "LT009": "limits left configurations out",
+    "LT010": "trials ran in fresh processes",
+    "LT011": "drop_last leaves samples out",
+    "LT012": "the choice was not measured again",
+    "LT013": "nothing can be chosen",
+}
+"""What each code is about. A code never changes its meaning."""
+
+TELLING_DRIFT = 0.05
+"""A change of the machine's speed by less is not worth a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Everything that findings are drawn from."""
+
+    plan: SweepPlan
+    probe: Probe
+    limits: MemoryLimits
+    records: Sequence[TrialRecord]
+    choice: Choice
+
+    def row(self, config_id: str | None) -> TrialResult | None:
+        """Return the row with this id, or None."""
+        return next((row for row in self.choice.rows if row.config_id == config_id), None)
+
+
+def findings(case: Case) -> tuple[Finding, ...]:
+    """Return what is to be said of a run, in the order of the codes."""
+    found = (
+        _precision(case),
+        _drift(case),
+        _unsteady(case),
+        _unfinished(case),
+        _tie(case),
+        _pinning(case),
+        _no_gain(case),
+        _failures(case),
+        _over_limits(case),
+        _isolation(case),
+        _dropped(case),
+        _unverified(case),
+        _nothing(case),
+    )
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _precision(case: Case) -> Finding | None:
+    row, asked = case.row(case.choice.chosen), case.plan.measurement.precision
+    share = half_width_share(row) if row else None
+    if row is None or share is None or share <= asked:
+        return None
+    rate = format_estimate(row.samples_per_second or 0.0, row.samples_per_second_low, row.samples_per_second_high)
+    return Finding(
+        code="LT001",
+        severity="warning",
+        message=f"noise-limited: the rate of the choice is {rate}, ±{format_share(share)} where ±{format_share(asked)} "
+        "was asked for",
+        advice=f"give more time, as in --time-budget {_longer(case.plan)}, or keep other work off this machine",
+        numbers={"half_width_share": share, "precision": asked},
+    )
+
+
+def _longer(plan: SweepPlan) -> str:
+    return f"{math.ceil(2 * plan.time_budget_seconds)}s"
+
+
+def _drift(case: Case) -> Finding | None:
+    found = trend(steady_table(case.records))
+    if found is None or not found.clear or abs(found.total_share) < TELLING_DRIFT:
+        return None
+    way = "slower" if found.total_share < 0 else "faster"
+    return Finding(
+        code="LT002",
+        severity="warning",
+        message=f"the machine became {format_share(abs(found.total_share))} {way} over {format_seconds(found.seconds)} "
+        "of measuring; comparisons allow for it, the rates are those of the last trials",
+        advice="look for other work, heat or a CPU quota, and run again when the machine is quiet",
+        numbers={"total_share": found.total_share, "seconds": found.seconds},
+    )
+
+
+def _unsteady(case: Case) -> Finding | None:
+    named = {case.choice.chosen, case.choice.fastest, case.choice.baseline}
+    groups = by_group(case.records)
+    unsteady = [
+        label(row.config)
+        for row in case.choice.rows
+        if row.config_id in named
+        and (trials := deciding(groups.get(group_of(row.config), [])))
+        and sum(not record.steady.steady for record in trials if record.steady) * 2 > len(trials)
+    ]
+    if not unsteady:
+        return None
+    return Finding(
+        code="LT003",
+        severity="warning",
+        message=f"no steady state: the halves of a trial differ by more than 5 % for {'; '.join(unsteady)}",
+        advice="the cost of samples may change along the data set, or a cache is still filling: give more time, "
+        f"as in --time-budget {_longer(case.plan)}",
+        numbers={"configurations": float(len(unsteady))},
+    )
+
+
+def _unfinished(case: Case) -> Finding | None:
+    missing = sum(row.status == "interrupted" and row.failure_reason == NOT_REACHED for row in case.choice.rows)
+    if not missing:
+        return None
+    total = len(case.choice.rows)
+    rest = "; the choice is the best of the others" if case.choice.chosen is not None else ""
+    return Finding(
+        code="LT004",
+        severity="warning",
+        message=f"the time budget of {format_seconds(case.plan.time_budget_seconds)} ended with {missing} of "
+        f"{counted(total, 'configuration')} not measured{rest}",
+        advice=f"give more time, as in --time-budget {_needed(case, missing)}, or fewer values on the axes",
+        numbers={"not_measured": float(missing), "configurations": float(total)},
+    )
+
+
+def _needed(case: Case, missing: int) -> str:
+    measured = max(1, len(case.choice.rows) - missing)
+    return f"{math.ceil(case.plan.time_budget_seconds * (1 + missing / measured))}s"
+
+
+def _tie(case: Case) -> Finding | None:
+    chosen, fastest, ahead = case.row(case.choice.chosen), case.row(case.choice.fastest), case.choice.behind_chosen
+    if chosen is None or fastest is None or chosen is fastest or ahead is None:
+        return None
+    share = math.expm1(ahead.log_ratio)
+    return Finding(
+        code="LT005",
+        severity="info",
+        message=f"{label(fastest.config)} measured {100 * share:+.1f} % against the choice, no more than the tie of "
+        f"{format_share(case.plan.tie)} and the noise explain; the cheaper one is chosen",
+        advice=f"to have the fastest by estimate instead, take {label(fastest.config)}",
+        numbers={"fastest_over_chosen": share, "tie": case.plan.tie},
+    )
+
+
+def _pinning(case: Case) -> Finding | None:
+    asked = case.plan.space.pin_memory
+    tried_on = any(row.pin_memory for row in case.choice.rows)
+    wanted_on = asked == "auto" or True in asked
+    if case.probe.accelerator is not None or tried_on or not wanted_on:
+        return None
+    return Finding(
+        code="LT006",
+        severity="info",
+        message="pin_memory was left out: without an accelerator nothing is copied from pinned memory",
+        advice="sweep on the machine that trains, with --device cuda, to have pinning judged",
+    )
+
+
+def _no_gain(case: Case) -> Finding | None:
+    gain = case.choice.gain
+    if gain is None or gain.estimate >= 1 + case.plan.tie:
+        return None
+    same = case.choice.chosen == case.choice.baseline
+    reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
+    return Finding(
+        code="LT007",
+        severity="info",
+        message=f"{baseline_name(case.choice)} are as fast as any that was tried: {reason}",
+        advice="the loader's settings are not what limits this data set here: look at the cost of a sample",
+        numbers={"gain": gain.estimate},
+    )
+
+
+def _failures(case: Case) -> Finding | None:
+    failed = [row for row in case.choice.rows if row.status in ("failed", "hung", "refused")]
+    if not failed:
+        return None
+    kinds = Counter(
+        f"{row.status}, {row.failure_kind}" if row.failure_kind not in (None, row.status) else row.status
+        for row in failed
+    )
+    kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    first = failed[0]
+    severity = "info" if all(row.status == "refused" for row in failed) else "warning"
+    return Finding(
+        code="LT008",
+        severity="info" if severity == "info" else "warning",
+        message=f"{len(failed)} of {counted(len(case.choice.rows), 'configuration')} gave no usable number "
+        f"({kinds_text}); the first, {label(first.config)}: {first.failure_reason or 'no reason is known'}",
+        advice="none of them is ever chosen; failure_reason in trials.csv says what happened to each",
+        numbers={"configurations": float(len(failed))},
+    )
+
+
+def _over_limits(case: Case) -> Finding | None:
+    out = [row for row in case.choice.rows if row.status == "ok" and row.within_limits is not True]
+    if not out or case.choice.chosen is None:
+        return None
+    unknown = sum(row.within_limits is None for row in out)
+    limits = [
+        f"{format_bytes(limit)} of {name}"
+        for limit, name in (
+            (case.limits.host_memory_bytes, "host memory"),
+            (case.limits.gpu_memory_bytes, "device memory"),
+        )
+        if limit is not None
+    ]
+    if case.plan.limits.max_batch_size is not None:
+        limits.append(f"batch {case.plan.limits.max_batch_size}")
+    note = f"; the memory of {unknown} could not be measured" if unknown else ""
+    return Finding(
+        code="LT009",
+        severity="info",
+        message=f"{_count(len(out))} over the limit of {', '.join(limits)}, at their measured peak or at "
+        f"the peak expected by the end of an epoch, and not to be chosen{note}",
+        advice="within_limits in trials.csv names them; raise the limit to have them considered",
+        numbers={"configurations": float(len(out))},
+    )
+
+
+def _count(configurations: int) -> str:
+    return "1 configuration is" if configurations == 1 else f"{configurations} configurations are"
+
+
+def _isolation(case: Case) -> Finding | None:
+    if case.probe.isolation == "fork":
+        return None
+    return Finding(
+        code="LT010",
+        severity="info",
+        message="each trial ran in a fresh process instead of a forked one: "
+        f"{case.probe.isolation_reason or 'forking is not safe here'}",
+        advice="this costs start-up time in each trial, not accuracy; a longer --time-budget makes up for it",
+    )
+
+
+def _dropped(case: Case) -> Finding | None:
+    row = case.row(case.choice.chosen)
+    if row is None or not row.drop_last or not row.dropped_samples:
+        return None
+    total = case.probe.dataset_samples or 1
+    verb = "is" if row.dropped_samples == 1 else "are"
+    return Finding(
+        code="LT011",
+        severity="info",
+        message=f"the choice uses drop_last: {row.dropped_samples:,} of {counted(total, 'sample')} "
+        f"({format_share(row.dropped_samples / total, 2)}) {verb} left out of each epoch",
+        advice="keep every sample with --drop-last off",
+        numbers={"dropped_samples": float(row.dropped_samples)},
+    )
+
+
+def _unverified(case: Case) -> Finding | None:
+    row = case.row(case.choice.chosen)
+    if row is None or is_verified(by_group(case.records).get(group_of(row.config), [])):
+        return None
+    return Finding(
+        code="LT012",
+        severity="warning",
+        message="the time budget ended before the choice could be measured again: its rate is the best of "
+        "many noisy ones and may be flattered",
+        advice=f"give more time, as in --time-budget {_longer(case.plan)}, or fewer values on the axes",
+        numbers={"repeats": float(row.repeats)},
+    )
+
+
+def _nothing(case: Case) -> Finding | None:
+    if case.choice.chosen is not None:
+        return None
+    missing = lack(case.choice.rows, case.plan, case.probe)
+    short = shortfall(missing, case.limits, case.plan.limits.max_batch_size)
+    numbers = {"least_bytes": short.least_bytes, "best_bytes": short.best_bytes}
+    return Finding(
+        code="LT013",
+        severity="error",
+        message=short.message,
+        advice=short.advice,
+        numbers={name: float(value) for name, value in numbers.items() if value is not None},
+    )

@@ -1,0 +1,75 @@
+"""Why nothing can be chosen, told once for the exit code, the finding, the outputs and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.record.results import Probe, TrialResult
+from loadtune.units import format_seconds
+
+OUT_OF_MEMORY = ("host_oom", "shm_full", "device_oom")
+"""Failures that say a configuration is too large, not that the data set is broken."""
+
+_OF_WORKERS = ("prefetch_factor", "persistent_workers", "in_order", "multiprocessing_context")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """What kept every configuration from being chosen."""
+
+    cause: Literal["limits", "memory", "unknown", "failed", "time"]
+    """Over a limit, failed for want of memory, of unmeasured memory under a limit, failed otherwise, out of time."""
+    message: str
+    """A clause that begins small and has no full stop."""
+    reason: str | None = None
+    """The first failure's own words, where failures are the cause."""
+    over: tuple[TrialResult, ...] = ()
+    """The rows over a limit, where that is the cause."""
+
+    @property
+    def sentence(self) -> str:
+        """The message with the reason behind it."""
+        return f"{self.message}: {self.reason}" if self.reason else self.message
+
+
+def lack(rows: Sequence[TrialResult], plan: SweepPlan, probe: Probe) -> Lack:
+    """Return why none of ``rows`` was chosen; a baseline outside of the grid was not asked for and tells nothing."""
+    asked = [row for row in rows if row.config != probe.baseline or _spans(plan.space, row.config)]
+    over = tuple(row for row in asked if row.status == "ok" and row.within_limits is False)
+    if over:
+        return Lack(cause="limits", message="no configuration that was measured meets the limits", over=over)
+    failed = [row for row in asked if row.status in ("failed", "hung", "refused")]
+    starved = [row for row in failed if row.failure_kind in OUT_OF_MEMORY]
+    if starved:
+        message = "no configuration asked for could be measured for want of memory"
+        return Lack(cause="memory", message=message, reason=_first_reason(starved))
+    if any(row.status == "ok" for row in asked):
+        return Lack(cause="unknown", message="no configuration that was measured is known to meet the limits")
+    if failed:
+        message = "no configuration asked for could be measured"
+        return Lack(cause="failed", message=message, reason=_first_reason(failed))
+    what = "no configuration asked for" if any(row.status == "ok" for row in rows) else "nothing"
+    budget = format_seconds(plan.time_budget_seconds)
+    return Lack(cause="time", message=f"{what} was measured in the time budget of {budget}")
+
+
+def _first_reason(rows: Sequence[TrialResult]) -> str:
+    return next((row.failure_reason for row in rows if row.failure_reason), "no trial gave a number")
+
+
+def _spans(space: SearchSpace, config: LoaderConfig) -> bool:
+    """Return whether the grid of ``space`` holds ``config``; an axis still to be decided holds anything."""
+    for field in fields(space):
+        axis, value = getattr(space, field.name), getattr(config, field.name)
+        if axis == "auto" or (field.name == "batch_size" and value is None):
+            continue
+        if field.name in _OF_WORKERS and not config.num_workers:
+            continue
+        if value not in axis:
+            return False
+    return True

@@ -1,0 +1,92 @@
+"""Where a sweep stands, with what each phase asks of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Phase, SweepPlan
+from loadtune.judge.choose import Choice, choose
+from loadtune.judge.evidence import by_group, spoilt
+from loadtune.judge.summary import all_configs, summarise
+from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Configurations that one trial speaks for."""
+
+    config: LoaderConfig
+    """With ``drop_last`` off."""
+    drop_last: tuple[bool, ...]
+    """The values of ``drop_last`` among them."""
+
+
+def group_configs(configs: Sequence[LoaderConfig], baseline: LoaderConfig) -> tuple[Group, ...]:
+    """Return the grid and the baseline, joined where they differ in ``drop_last`` alone."""
+    values: dict[LoaderConfig, set[bool]] = {}
+    for config in (*configs, baseline):
+        values.setdefault(config.steady, set()).add(config.drop_last)
+    return tuple(Group(config=config, drop_last=tuple(sorted(drops))) for config, drops in values.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything that the next trial is decided from, but the time."""
+
+    plan: SweepPlan
+    configs: tuple[LoaderConfig, ...]
+    records: tuple[TrialRecord, ...]
+    probe: Probe
+    limits: MemoryLimits
+
+    def in_phase(self, phase: Phase) -> tuple[TrialRecord, ...]:
+        """Return the records of a phase."""
+        return tuple(record for record in self.records if record.phase == phase)
+
+    def with_records(self, records: Sequence[TrialRecord]) -> State:
+        """Return the state as it was, or would be, with these records."""
+        return replace(self, records=tuple(records))
+
+    def eligible(self) -> frozenset[LoaderConfig]:
+        """Return the configurations that may be chosen: all but a baseline outside of the grid."""
+        everything = set(all_configs(self.configs, self.records, self.probe))
+        return frozenset(everything - ({self.probe.baseline} - set(self.configs)))
+
+    def choice(self, excluded: Collection[str] = ()) -> Choice:
+        """Return what would be chosen now."""
+        everything = all_configs(self.configs, self.records, self.probe)
+        return choose(
+            summarise(self.records, everything, self.probe),
+            self.records,
+            limits=self.limits,
+            tie=self.plan.tie,
+            probe=self.probe,
+            max_batch_size=self.plan.limits.max_batch_size,
+            eligible=self.eligible(),
+            excluded=excluded,
+        )
+
+    def group(self, config: LoaderConfig) -> Group:
+        """Return the group that a measured configuration belongs to, with the epochs its trials measure."""
+        grid = {group.config: group for group in group_configs(self.configs, self.probe.baseline)}
+        if config in grid:
+            return grid[config]
+        drops = {drop for record in self.records if record.config == config for drop in record.drop_last}
+        return Group(config=config, drop_last=tuple(sorted(drops)) or (False,))
+
+    def spoilt(self) -> frozenset[LoaderConfig]:
+        """Return the groups that are out because a trial failed, hung or was refused."""
+        return frozenset(group for group, trials in by_group(self.records).items() if spoilt(trials))
+
+    def shuffled(self, members: Sequence[LoaderConfig], phase: Phase, block: int) -> list[LoaderConfig]:
+        """Return the members in the random order of a block; each second block is the mirror of the one before.
+
+        What drifts evenly then cancels over two blocks, whoever was drawn first.
+        """
+        order = sorted(members, key=lambda config: config.config_id)
+        pair = block // 2
+        random.Random(f"{self.plan.seed}/{phase}/{pair}").shuffle(order)  # noqa: S311 - an order, not a secret
+        return order[::-1] if block % 2 else order

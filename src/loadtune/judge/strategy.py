@@ -1,0 +1,144 @@
+"""Which trial comes next in a grid search under a hard time budget; decided by what was measured, and nothing else.
+
+Three phases. *Screen*: every configuration once, briefly, in random order; where the number of workers was left open
+it is doubled from the best as long as that helps. *Race*: the best and those not yet excluded, in randomised complete
+blocks (docs/choosing.md). *Verify*: fresh blocks of the chosen one, the fastest and the baseline, which the
+printed numbers come from. Equal arguments give equal answers, so that a resumed sweep goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Measurement, Phase, SweepPlan
+from loadtune.judge import costs, extend, race, verify
+from loadtune.judge.evidence import by_group, measured, steady_of
+from loadtune.judge.state import Group, State, group_configs
+from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+
+FIRST_TRIALS = 3
+"""These run whatever they are expected to cost: without them nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The next trial."""
+
+    config: LoaderConfig
+    """With ``drop_last`` off."""
+    drop_last: tuple[bool, ...]
+    """The values whose epoch is measured beside the steady rate."""
+    block: int
+    """Trials of one block draw the same samples."""
+    phase: Phase
+    measurement: Measurement
+
+
+def next_step(
+    plan: SweepPlan,
+    configs: Sequence[LoaderConfig],
+    records: Sequence[TrialRecord],
+    elapsed_seconds: float,
+    *,
+    probe: Probe,
+    limits: MemoryLimits,
+    workers_open_ended: bool = False,
+) -> Step | None:
+    """Return the next trial, or None when the outcome is sure enough or no further trial fits into the time.
+
+    Args:
+        plan: Its time budget, tie, seed, precision and limits; its space need not be resolved.
+        configs: The grid. The baseline of ``probe`` is measured beside it.
+        records: Every trial so far, refused and failed ones too.
+        elapsed_seconds: Of the budget, since the first trial was begun.
+        probe: The data set and the baseline.
+        limits: In force, in bytes.
+        workers_open_ended: Whether the number of workers was left to the sweep, so that it may go beyond the grid.
+    """
+    state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
+    left = plan.time_budget_seconds - elapsed_seconds
+    if not state.in_phase("verify"):
+        before = left - verify.reserve_seconds(plan)
+        open_ended = workers_open_ended and not state.in_phase("race")
+        found = _screen(state, before) or (_extension(state, before) if open_ended else None)
+        found = found or _race(state, before)
+        if found is not None:
+            return found
+    return _verify(state, left)
+
+
+def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
+    """Return the configuration with the highest mean steady rate so far, and that rate in samples per second."""
+    rates = {
+        group: math.exp(sum(math.log(steady_of(r) or 1.0) for r in ok) / len(ok))
+        for group, trials in by_group(records).items()
+        if (ok := measured(trials)) and len(ok) == len(trials)
+    }
+    return max(rates.items(), key=lambda item: item[1]) if rates else None
+
+
+def _screen(state: State, seconds: float) -> Step | None:
+    tried = by_group(state.records)
+    waiting = [group for group in screen_order(state) if group.config not in tried]
+    for group in waiting:
+        step = _step(group, 0, "screen", screen_measurement(state.plan))
+        if len(state.records) < FIRST_TRIALS or _fits(state, step, seconds):
+            return step
+    return None
+
+
+def screen_order(state: State) -> list[Group]:
+    """Return every group in random order, the baseline second: the first pays for what is cold."""
+    groups = list(group_configs(state.configs, state.probe.baseline))
+    random.Random(f"{state.plan.seed}/screen").shuffle(groups)  # noqa: S311 - an order, not a secret
+    baseline = next(group for group in groups if group.config == state.probe.baseline.steady)
+    groups.remove(baseline)
+    groups.insert(min(1, len(groups)), baseline)
+    return groups
+
+
+def screen_measurement(plan: SweepPlan) -> Measurement:
+    """Return how a configuration is measured the first time: two windows, and its memory once."""
+    base = plan.measurement
+    return replace(base, min_windows=2, max_seconds=min(base.max_seconds, 2 * base.window_seconds), pause_seconds=0.25)
+
+
+def _extension(state: State, seconds: float) -> Step | None:
+    config = extend.next_config(state)
+    if config is None:
+        return None
+    drops = tuple(sorted({one.drop_last for one in state.configs})) or (False,)
+    group = Group(config=config, drop_last=drops if config.batch_size is not None else (False,))
+    step = _step(group, 0, "screen", screen_measurement(state.plan))
+    return step if _fits(state, step, seconds) else None
+
+
+def _race(state: State, seconds: float) -> Step | None:
+    drawn = race.next_trial(state)
+    if drawn is None:
+        return None
+    block, config = drawn
+    step = _step(state.group(config), block, "race", replace(state.plan.measurement, extensions=1))
+    return step if _fits(state, step, seconds) else None
+
+
+def _verify(state: State, seconds: float) -> Step | None:
+    drawn = verify.next_trial(state)
+    if drawn is None:
+        return None
+    block, config, trials_to_come = drawn
+    measurement = verify.measurement(state, seconds, trials_to_come)
+    step = _step(state.group(config), block, "verify", measurement)
+    return step if _fits(state, step, seconds) or len(state.records) < FIRST_TRIALS else None
+
+
+def _step(group: Group, block: int, phase: Phase, measurement: Measurement) -> Step:
+    return Step(config=group.config, drop_last=group.drop_last, block=block, phase=phase, measurement=measurement)
+
+
+def _fits(state: State, step: Step, seconds: float) -> bool:
+    return costs.expected_seconds(step.config, step.measurement, state.records, state.probe) <= seconds

@@ -1,0 +1,196 @@
+"""From trials to rows: all that is known of each configuration."""
+
+from __future__ import annotations
+
+import statistics as plain
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge import memory
+from loadtune.judge.document import document_figures
+from loadtune.judge.epoch import EpochShape, composed_epoch_seconds, epoch_shape, run_epoch
+from loadtune.judge.evidence import (
+    by_group,
+    deciding,
+    group_of,
+    is_verified,
+    measured,
+    middles,
+    repeats,
+    spoilt,
+    steady_of,
+    steady_table,
+)
+from loadtune.judge.statistics import Spread, estimate, spread
+from loadtune.record.results import (
+    EpochMeasurement,
+    Probe,
+    SteadyMeasurement,
+    TrialRecord,
+    TrialResult,
+    result_columns,
+)
+
+NOT_REACHED = "the time budget ended before it was measured"
+
+
+def all_configs(
+    configs: Sequence[LoaderConfig], records: Sequence[TrialRecord], probe: Probe
+) -> tuple[LoaderConfig, ...]:
+    """Return the grid, the baseline, and what the sweep went on to measure beyond the grid, each once."""
+    beyond = [replace(r.config, drop_last=drop) for r in records for drop in r.drop_last]
+    baseline = probe.baseline
+    known = {*configs, baseline}
+    grid_groups = {config.steady for config in configs}
+    extra = [
+        config for config in beyond if config not in known and config.steady not in {*grid_groups, baseline.steady}
+    ]
+    return tuple(dict.fromkeys([*configs, baseline, *extra]))
+
+
+def summarise(records: Sequence[TrialRecord], configs: Sequence[LoaderConfig], probe: Probe) -> tuple[TrialResult, ...]:
+    """Return a row for each configuration, in the order of ``configs``; unmeasured ones say why.
+
+    Rates, waits and times come from the trials made after the pick where a configuration has any, else from all of its
+    trials: medians over repeats. Memory is the largest of all trials. Configurations that differ in ``drop_last`` alone
+    share their steady measurement. One with a failed or hung trial has that status, whatever else it gave.
+    ``repeats``, ``windows`` and ``batches_measured`` say what the printed rate rests on; ``order`` names every trial.
+    """
+    noise = spread(steady_table(records))
+    groups, at = by_group(records), middles(records)
+    return tuple(_row(config, groups.get(group_of(config), []), noise, at, probe) for config in configs)
+
+
+def _row(
+    config: LoaderConfig, trials: Sequence[TrialRecord], noise: Spread, at: dict[int, float], probe: Probe
+) -> TrialResult:
+    shape = epoch_shape(config, probe)
+    row = TrialResult(**result_columns(config), **_status(config, trials, shape), order=tuple(r.order for r in trials))
+    row = replace(row, **_document_columns(config, shape, probe, None))
+    chosen = deciding(trials)
+    if row.status == "refused" or not chosen:
+        return row
+    seen = [record.steady for record in chosen if record.steady is not None]
+    rate = estimate(repeats(chosen, steady_of, at), noise)
+    row = replace(
+        row,
+        samples_per_second=rate.estimate,
+        samples_per_second_low=rate.low,
+        samples_per_second_high=rate.high,
+        repeats=len(chosen),
+        measured_again=is_verified(chosen),
+        windows=tuple(window for one in seen for window in one.window_samples_per_second),
+        **_time_columns(seen),
+        **_memory_columns(measured(trials)),
+    )
+    return replace(row, **_epoch_columns(config, seen, rate.estimate, probe))
+
+
+def _status(config: LoaderConfig, trials: Sequence[TrialRecord], shape: EpochShape | None) -> dict[str, Any]:
+    if shape is not None and shape.batches == 0:
+        reason = (
+            f"batch size {config.batch_size:,} is larger than the data set ({shape.dropped:,} samples), "
+            "and drop_last leaves out its only batch"
+        )
+        return {"status": "refused", "failure_kind": "last_batch", "failure_reason": reason}
+    bad = spoilt(trials)
+    if bad is not None:
+        return {"status": bad.status, "failure_kind": bad.failure_kind, "failure_reason": bad.failure_reason}
+    if measured(trials):
+        return {"status": "ok"}
+    if trials:
+        last = trials[-1]
+        return {
+            "status": "interrupted",
+            "failure_kind": last.failure_kind,
+            "failure_reason": last.failure_reason or "it was stopped before it gave a rate",
+        }
+    return {"status": "interrupted", "failure_reason": NOT_REACHED}
+
+
+def _median(seen: Sequence[SteadyMeasurement], value: Callable[[SteadyMeasurement], float | None]) -> float | None:
+    found = [number for one in seen if (number := value(one)) is not None]
+    return plain.median(found) if found else None
+
+
+def _cpu_per_1000(one: SteadyMeasurement) -> float | None:
+    if one.cpu_seconds is None or one.samples_measured < 1:
+        return None
+    return 1000 * one.cpu_seconds / one.samples_measured
+
+
+def _time_columns(seen: Sequence[SteadyMeasurement]) -> dict[str, Any]:
+    names = (
+        "startup_seconds",
+        "first_batch_seconds",
+        "batch_wait_p50_seconds",
+        "batch_wait_p95_seconds",
+        "batch_wait_p99_seconds",
+        "bytes_per_batch",
+    )
+    columns: dict[str, Any] = {name: plain.median(getattr(one, name) for one in seen) for name in names}
+    columns["cpu_seconds_per_1000_samples"] = _median(seen, _cpu_per_1000)
+    columns["batches_measured"] = sum(one.batches_measured for one in seen)
+    return columns
+
+
+def _memory_columns(trials: Sequence[TrialRecord]) -> dict[str, Any]:
+    return {
+        "host_peak_bytes": memory.host_peak_bytes(trials),
+        "shm_peak_bytes": memory.shm_peak_bytes(trials),
+        "gpu_peak_bytes": memory.gpu_peak_bytes(trials),
+    }
+
+
+def _document_columns(
+    config: LoaderConfig, shape: EpochShape | None, probe: Probe, seen: Sequence[SteadyMeasurement] | None
+) -> dict[str, Any]:
+    """Return N/B, K·B·T and K·B·M: T from the probe, M as received, else from the probe."""
+    size = config.batch_size or (plain.median(one.samples_per_batch for one in seen) if seen else None)
+    sample_bytes = _median(seen or (), lambda one: one.bytes_per_batch / one.samples_per_batch or None)
+    batches, kbt, kbm = document_figures(
+        batches=shape.batches if shape else None,
+        batch_size=size,
+        seconds_per_sample=probe.seconds_per_sample,
+        bytes_per_sample=probe.bytes_per_sample if sample_bytes is None else sample_bytes,
+    )
+    return {
+        "batches_per_epoch": batches,
+        "kbt_epoch_seconds": kbt,
+        "kbm_epoch_bytes": kbm,
+        "dropped_samples": shape.dropped if shape else None,
+    }
+
+
+def _epoch_columns(
+    config: LoaderConfig, seen: Sequence[SteadyMeasurement], rate: float, probe: Probe
+) -> dict[str, Any]:
+    """Return what an epoch takes: the median of those really run, else put together (see ``epoch``)."""
+    size = plain.median(one.samples_per_batch for one in seen)
+    runs = [run for one in seen if (run := run_epoch(one, drop_last=config.drop_last)) is not None]
+    shape = epoch_shape(config, probe, size)
+    if runs:
+        shape = _run_shape(runs, probe)
+    columns = _document_columns(config, shape, probe, seen)
+    if shape is None:
+        return columns
+    if runs:
+        seconds = plain.median(run.seconds for run in runs)
+    else:
+        first = plain.median(one.first_batch_seconds for one in seen)
+        batch = float(config.batch_size or size)
+        seconds = composed_epoch_seconds(config, shape, rate=rate, first_batch_seconds=first, batch_size=batch)
+    return {
+        **columns,
+        "epoch_seconds": seconds,
+        "epoch_samples_per_second": shape.samples / seconds if seconds > 0 else None,
+        "epoch_was_run": bool(runs),
+    }
+
+
+def _run_shape(runs: Sequence[EpochMeasurement], probe: Probe) -> EpochShape:
+    samples = round(plain.median(run.samples for run in runs))
+    dropped = max(0, (probe.dataset_samples or samples) - samples)
+    return EpochShape(batches=round(plain.median(run.batches for run in runs)), samples=samples, dropped=dropped)

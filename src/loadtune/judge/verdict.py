@@ -1,0 +1,89 @@
+"""The end of a sweep: from what was measured to the result, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import SweepPlan
+from loadtune.judge.choose import Choice
+from loadtune.judge.findings import Case, findings
+from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
+from loadtune.judge.state import State
+from loadtune.record.results import (
+    Cost,
+    Environment,
+    MemoryLimits,
+    Model,
+    Pick,
+    Probe,
+    RunResult,
+    TrialRecord,
+    TrialResult,
+)
+
+
+def conclude(
+    *,
+    plan: SweepPlan,
+    environment: Environment,
+    probe: Probe,
+    limits: MemoryLimits,
+    records: Sequence[TrialRecord],
+    configs: Sequence[LoaderConfig],
+    command: Sequence[str],
+    started_at: str,
+    elapsed_seconds: float,
+) -> RunResult:
+    """Return the result of a sweep: a row for each configuration, the choice with its reason, the findings.
+
+    Nothing measured that meets the limits is a result too: ``best`` is None, and finding LT013 says what would fit.
+
+    Args:
+        plan: Of the sweep.
+        environment: The machine.
+        probe: The data set and the baseline.
+        limits: In force, in bytes.
+        records: Every trial, in any order.
+        configs: The grid; the baseline and what was measured beyond the grid get their rows as well.
+        command: Command line that makes the same sweep again.
+        started_at: UTC, ISO 8601.
+        elapsed_seconds: What the sweep took.
+    """
+    state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
+    choice = state.choice()
+    case = Case(plan=plan, probe=probe, limits=limits, records=records, choice=choice)
+    return RunResult(
+        target=plan.target,
+        command=tuple(command),
+        started_at=started_at,
+        environment=environment,
+        plan=plan,
+        limits=limits,
+        probe=probe,
+        best=_pick(choice, choice.chosen, chosen_reason(choice)),
+        fastest=_pick(choice, choice.fastest, fastest_reason(choice)),
+        baseline=_pick(choice, choice.baseline, baseline_reason(choice)),
+        gain=choice.gain,
+        tied=choice.tied,
+        trials=choice.rows,
+        findings=findings(case),
+        model=Model(),
+        cost=Cost(seconds=elapsed_seconds, trials=len(records)),
+    )
+
+
+def _pick(choice: Choice, config_id: str | None, reason: str) -> Pick | None:
+    row = next((row for row in choice.rows if row.config_id == config_id), None)
+    return _measured_pick(row, reason) if row is not None and row.samples_per_second is not None else None
+
+
+def _measured_pick(row: TrialResult, reason: str) -> Pick:
+    return Pick(
+        config_id=row.config_id,
+        config=row.config,
+        samples_per_second=row_interval(row),
+        host_peak_bytes=row.host_peak_bytes,
+        gpu_peak_bytes=row.gpu_peak_bytes,
+        reason=reason,
+    )

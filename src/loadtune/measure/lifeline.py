@@ -1,0 +1,43 @@
+"""What Linux offers to end a process with its parent; elsewhere these do nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, so that nothing runs on after a killed sweep.
+
+    Args:
+        parent: Process id that the parent had; if this process has another one by now, the parent is dead already.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStart:
+    """A ``worker_init_fn`` that ties the worker to the trial, then does what the user's own does.
+
+    A worker stuck in a sample never looks whether its parent lives.
+    """
+
+    inner: Callable[[int], None] | None
+    forked_by: int | None
+    """Process id of the trial where it forks the workers itself; None where another process starts them."""
+
+    def __call__(self, worker: int) -> None:
+        """Run in the worker, before its first sample."""
+        die_with_parent(self.forked_by if self.forked_by is not None else os.getppid())
+        if self.inner is not None:
+            self.inner(worker)

@@ -1,0 +1,133 @@
+"""A first look at the data set, sample by sample in one process: the T and M of the document's models."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import IterableDataset, default_collate
+from torch.utils.data._utils.collate import default_convert
+
+from loadtune.describe.workload import Workload
+from loadtune.errors import TargetError
+from loadtune.measure import accelerator
+from loadtune.measure.batches import count_bytes, count_samples
+from loadtune.measure.stream import permutation
+from loadtune.record.results import Probe
+from loadtune.workloads.source import Source
+
+WARM_UP_SECONDS = 0.4
+"""Untimed at the start: a fresh process pays for its first touch of every page, library and file."""
+PROBE_SECONDS = 0.6
+COLLATED_TOGETHER = 16
+"""Samples collated at a time: enough that the cost a batch is not taken for a cost a sample."""
+
+
+def probe(source: Source, *, device: str, seed: int) -> Probe:
+    """Return what one process sees of the data set in about a second.
+
+    Raises:
+        UsageError: ``device`` is not there.
+        Exception: Whatever the data set raises for its first samples.
+    """
+    found = accelerator.find(device)
+    timed = _time_samples(source, source.workload, seed) if source.workload is not None else None
+    return Probe(
+        name=source.name,
+        dataset_kind=source.dataset_kind,  # type: ignore[arg-type]  # one of the three words by construction
+        dataset_samples=source.samples,
+        seconds_per_sample=timed and timed[0],
+        cpu_seconds_per_sample=timed and timed[1],
+        bytes_per_sample=timed and timed[2],
+        samples_probed=int(timed[3]) if timed else 0,
+        baseline=source.baseline,
+        batch_size_is_swept=not source.forms_batches,
+        kept_arguments=source.kept_arguments,
+        torch_version=str(torch.__version__),
+        accelerator=found.name if found else None,
+        accelerator_device=found.device if found else None,
+        accelerator_uuid=found.uuid if found else None,
+        accelerator_memory_bytes=found.memory_bytes if found else None,
+    )
+
+
+def read_once(source: Source, seconds: float) -> int:
+    """Read the data set in order, untimed, for at most ``seconds``, so that its files are in the page cache.
+
+    Returns:
+        Samples read.
+    """
+    if source.workload is None:
+        return 0
+    deadline = time.perf_counter() + seconds
+    read = 0
+    for read, _ in enumerate(_in_order(source.workload), start=1):  # noqa: B007 - the count is what is returned
+        if time.perf_counter() > deadline:
+            break
+    return read
+
+
+def _time_samples(source: Source, workload: Workload, seed: int) -> tuple[float, float, float, int]:
+    """Return wall and processor seconds and bytes a sample, and how many samples they come from."""
+    together = 1
+    drawn = _drawn(workload, seed, lambda: together)
+    collate = workload.collate_fn or (default_convert if source.items_are_batches else default_collate)
+    timed: list[_Timed] = []
+    warm, passed = 0, 0.0
+    while passed < WARM_UP_SECONDS + PROBE_SECONDS:
+        wall_start, cpu_start = time.perf_counter(), time.thread_time()
+        taken = next(drawn, None)
+        if not taken:
+            break
+        batch = collate(taken[0] if source.items_are_batches else taken)
+        wall, cpu = time.perf_counter() - wall_start, time.thread_time() - cpu_start
+        samples = count_samples(batch, None) if source.items_are_batches else len(taken)
+        timed.append(_Timed(wall=wall, cpu=cpu, size=count_bytes(batch), samples=samples))
+        passed += wall
+        # Slow samples are taken one by one, so that looking at the clock is never put off for long.
+        cheap = wall / len(taken) < PROBE_SECONDS / 20 / COLLATED_TOGETHER
+        together = COLLATED_TOGETHER if cheap and not source.items_are_batches else 1
+        warm = len(timed) if passed < WARM_UP_SECONDS else warm
+    if not timed:
+        raise TargetError(f"the data set of '{source.name}' is empty: it gave no sample")
+    kept = timed[warm:] or timed[-1:]
+    count = sum(one.samples for one in kept)
+    wall, cpu = sum(one.wall for one in kept), sum(one.cpu for one in kept)
+    return wall / count, cpu / count, sum(one.size for one in kept) / count, count
+
+
+class _Timed(NamedTuple):
+    """A few samples fetched and collated together."""
+
+    wall: float
+    cpu: float
+    size: int
+    samples: int
+
+
+def _drawn(workload: Workload, seed: int, together: Callable[[], int]) -> Iterator[list[Any]]:
+    """Yield a few samples at a time as an epoch would draw them, fetched as torch's loader fetches them."""
+    dataset = workload.dataset
+    if isinstance(dataset, IterableDataset):
+        samples = iter(dataset)
+        yield from iter(lambda: list(itertools.islice(samples, together())), [])
+        return
+    if workload.sampler is not None:
+        indices: Any = iter(workload.sampler)
+    elif workload.batch_sampler is not None:
+        indices = itertools.chain.from_iterable(workload.batch_sampler)
+    else:
+        indices = itertools.chain.from_iterable(permutation(len(dataset), seed + turn) for turn in range(1000))
+    fetch = getattr(dataset, "__getitems__", None) or (lambda some: [dataset[index] for index in some])
+    for some in iter(lambda: list(itertools.islice(indices, together())), []):
+        yield fetch(some)
+
+
+def _in_order(workload: Workload) -> Iterator[Any]:
+    if isinstance(workload.dataset, IterableDataset):
+        yield from workload.dataset
+    else:
+        yield from (workload.dataset[index] for index in range(len(workload.dataset)))

@@ -1,0 +1,310 @@
+"""Loaders whose batches never end, so that no window meets the edge of an epoch, and loaders of one whole epoch."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.workload import Workload
+from loadtune.measure.lifeline import WorkerStart
+from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
+
+_CHUNK = 8192
+"""Indices turned into Python numbers at a time: a permutation of a billion is drawn without a list of it."""
+
+
+_GRACE_SECONDS = 0.05
+"""How long a worker whose pipe broke is given to be seen as ended."""
+
+
+class EndlessBatches:
+    """A batch sampler that goes on with a new pass when one ends; no batch is cut short in between.
+
+    Args:
+        draw: Gives the indices of a pass by its number, from 0.
+        batch_size: Indices a batch.
+    """
+
+    def __init__(self, draw: Callable[[int], Iterable[Any]], batch_size: int) -> None:
+        self._draw = draw
+        self._batch_size = batch_size
+        self.asked: deque[int] = deque()
+        """Sizes of the batches that were asked for and not yet taken, oldest first."""
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        batch: list[Any] = []
+        for index in _endless(self._draw):
+            batch.append(index)
+            if len(batch) == self._batch_size:
+                self.asked.append(len(batch))
+                yield batch
+                batch = []
+
+
+class RepeatedBatches:
+    """A batch sampler that repeats the user's own, pass after pass, and notes the size of each batch."""
+
+    def __init__(self, batch_sampler: Iterable[Any]) -> None:
+        self._batch_sampler = batch_sampler
+        self.asked: deque[int] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in _endless(lambda number: _pass_of(self._batch_sampler, number)):
+            self.asked.append(len(batch) if hasattr(batch, "__len__") else 1)
+            yield batch
+
+
+class EndlessIterable(IterableDataset[Any]):
+    """An iterable data set that starts over when it ends.
+
+    It stands in for the user's data set in the workers, where ``get_worker_info().dataset`` is read and written (the
+    usual way to shard), so attributes go through to the data set itself.
+    """
+
+    def __init__(self, dataset: IterableDataset[Any], *, by_value: bool = False) -> None:
+        object.__setattr__(self, "_inner", dataset)
+        object.__setattr__(self, "_by_value", by_value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return _endless(lambda _: self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_inner", "_by_value"):  # not there yet while it is being unpickled
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._inner, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_inner": ByValue(self._inner) if self._by_value else self._inner}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "_inner", state["_inner"])
+        object.__setattr__(self, "_by_value", False)
+
+
+def _endless(draw: Callable[[int], Iterable[Any]]) -> Iterator[Any]:
+    """Yield from pass after pass; end when a pass is empty, so that a worker without data does not spin."""
+    for number in itertools.count():
+        empty = True
+        for item in draw(number):
+            empty = False
+            yield item
+        if empty:
+            return
+
+
+def _pass_of(sampler: Any, number: int) -> Iterable[Any]:
+    """Return a pass of a user's sampler, told the number of the pass where it wants to know (``set_epoch``)."""
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(number)
+    indices: Iterator[Any] = iter(sampler)
+    return indices
+
+
+def permutation(samples: int, seed: int) -> Iterator[int]:
+    """Yield the indices of a data set in a random order: the same for the same seed."""
+    order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
+    for start in range(0, samples, _CHUNK):
+        yield from order[start : start + _CHUNK].tolist()
+
+
+def _passes(workload: Workload, seed: int) -> Callable[[int], Iterable[Any]]:
+    """Return what draws the indices of each pass: the user's sampler, else seeded permutations."""
+    if workload.sampler is not None:
+        own = workload.sampler
+        return lambda number: _pass_of(own, number)
+    samples = len(workload.dataset)
+    return lambda number: permutation(samples, seed + 7919 * number)
+
+
+def _forks(config: LoaderConfig) -> bool:
+    return (config.multiprocessing_context or multiprocessing.get_start_method()) == "fork"
+
+
+def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> dict[str, Any]:
+    kwargs = config.loader_kwargs()
+    for name in ("batch_size", "drop_last"):
+        del kwargs[name]
+    kwargs.update(
+        collate_fn=workload.collate_fn,
+        worker_init_fn=WorkerStart(workload.worker_init_fn, os.getpid() if _forks(config) else None),
+        timeout=workload.timeout if config.num_workers else 0,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return kwargs
+
+
+class _TravellingMap(ByValue, Dataset[Any]):
+    """Stands for a map-style data set in this process, and arrives in a worker as the data set itself."""
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+
+def _by_value(workload: Workload) -> Workload:
+    """Return the workload with its parts as they travel by value to workers that are not forked."""
+    iterable = isinstance(workload.dataset, IterableDataset)
+    return replace(
+        workload,
+        dataset=workload.dataset if iterable else _TravellingMap(workload.dataset),
+        collate_fn=ByValue(workload.collate_fn) if workload.collate_fn is not None else None,
+        worker_init_fn=ByValue(workload.worker_init_fn) if workload.worker_init_fn is not None else None,
+    )
+
+
+class Stream:
+    """A loader that never ends, and what each of its batches was asked to hold.
+
+    Args:
+        source: What to load from.
+        config: The settings of the loader.
+        seed: Of the samples drawn: equal seeds, equal sequences.
+
+    Raises:
+        Exception: Whatever the user's code or torch raises for these settings.
+    """
+
+    def __init__(self, source: Source, config: LoaderConfig, seed: int) -> None:
+        self.restarts = False
+        """Whether the loader ends and has to be started anew: a loader of the user's own kind."""
+        self._asked: deque[int] | None = None
+        self._constant: int | None = None
+        self._iterator: Any = None
+        self._handler: Any = signal.SIG_DFL
+        self.loader: Any = self._build(source, config, seed)
+
+    def _build(self, source: Source, config: LoaderConfig, seed: int) -> Any:
+        workload = source.workload
+        if source.build_loader is not None:
+            given = source.build_loader(config)
+            if type(given) is not DataLoader:
+                self.restarts, self._constant = True, config.batch_size
+                return given
+            workload = _workload_as_asked(given, config, source.name)
+        if workload is None:
+            raise TypeError("a source has a workload or a factory")
+        if source.by_value and not _forks(config):
+            workload = _by_value(workload)
+        kwargs = _common_arguments(workload, config, seed)
+        if isinstance(workload.dataset, IterableDataset):
+            self._constant = config.batch_size
+            endless = EndlessIterable(workload.dataset, by_value=source.by_value)
+            return DataLoader(endless, batch_size=config.batch_size, **kwargs)
+        if workload.batch_sampler is not None:
+            sampler: Any = RepeatedBatches(workload.batch_sampler)
+        elif config.batch_size is None:
+            # Without automatic batching each index is an item, so the sampler itself is endless.
+            return DataLoader(workload.dataset, batch_size=None, sampler=_Repeated(_passes(workload, seed)), **kwargs)
+        else:
+            sampler = EndlessBatches(_passes(workload, seed), config.batch_size)
+        # Batches of several sizes in any order cannot be told apart by what was asked for.
+        self._asked = sampler.asked if config.in_order or config.batch_size is not None else None
+        return DataLoader(workload.dataset, batch_sampler=sampler, **kwargs)
+
+    def start(self) -> None:
+        """Start the workers."""
+        self._iterator = iter(self.loader)
+
+    def next(self) -> Any:
+        """Return the next batch."""
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            if not self.restarts:
+                raise RuntimeError("the data set ended: a worker's share of it is empty") from None
+            self.start()
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            raise RuntimeError("the loader gave no batch") from None
+
+    def expected_samples(self) -> int | None:
+        """Return how many samples the batch just taken was asked to hold; None where the data set decides."""
+        if self._asked:
+            return self._asked.popleft()
+        return self._constant
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers."""
+        return [worker.pid for worker in getattr(self._iterator, "_workers", ())]
+
+    def ended_workers(self) -> str | None:
+        """Return how the workers that ended by themselves did, or None while all run."""
+        endings: list[str] = []
+        for number, worker in enumerate(getattr(self._iterator, "_workers", ())):
+            worker.join(_GRACE_SECONDS if worker.exitcode is None and not endings else 0)
+            if worker.exitcode is not None:
+                code = worker.exitcode
+                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                endings.append(f"worker {number} {how}")
+        return ", ".join(endings) or None
+
+    def kill(self) -> None:
+        """End the workers at once, without waiting for it; what they hold ahead is of no use to anybody."""
+        # torch raises from its handler of SIGCHLD when a worker dies by a signal; these die because we say so.
+        self._handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for worker in self._workers():
+            worker.kill()
+        if self._workers():
+            # The loader's own shut-down would wait for locks that a killed worker may have held.
+            self._iterator._shutdown = True  # noqa: SLF001
+
+    def wait(self) -> None:
+        """Wait for the workers that were killed, so that another loader has the machine to itself."""
+        for worker in self._workers():
+            worker.join()
+        signal.signal(signal.SIGCHLD, self._handler)
+
+    def _workers(self) -> list[Any]:
+        return list(getattr(self._iterator, "_workers", ()))
+
+
+def _workload_as_asked(loader: DataLoader[Any], config: LoaderConfig, name: str) -> Workload | None:
+    """Return the workload of a factory's loader; a row must never name settings that its loader did not have."""
+    given = config_of(loader)
+    for setting, asked in config.steady.as_dict().items():
+        got = getattr(given.steady, setting)
+        if got != asked and not (setting == "multiprocessing_context" and asked is None):
+            raise ValueError(f"the factory '{name}' was asked for {setting}={asked} and returned a loader with {got}")
+    return source_from_loader(loader, name).workload
+
+
+class _Repeated:
+    def __init__(self, draw: Callable[[int], Iterable[Any]]) -> None:
+        self._draw = draw
+
+    def __iter__(self) -> Iterator[Any]:
+        return _endless(self._draw)
+
+
+def epoch_loader(source: Source, config: LoaderConfig, seed: int) -> Any:
+    """Return a loader of one whole epoch with all of ``config``, ``drop_last`` included."""
+    workload = source.workload
+    if source.build_loader is not None:
+        return source.build_loader(config)
+    if workload is None:
+        raise TypeError("a source has a workload or a factory")
+    if source.by_value and not _forks(config):
+        workload = _by_value(workload)
+    kwargs = _common_arguments(workload, config, seed)
+    dataset: Dataset[Any] = workload.dataset
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size=config.batch_size, drop_last=config.drop_last, **kwargs)
+    if workload.batch_sampler is not None:
+        return DataLoader(dataset, batch_sampler=workload.batch_sampler, **kwargs)
+    kwargs.update(batch_size=config.batch_size, drop_last=config.drop_last)
+    if workload.sampler is not None:
+        return DataLoader(dataset, sampler=workload.sampler, **kwargs)
+    return DataLoader(dataset, shuffle=True, **kwargs)

@@ -1,0 +1,284 @@
+"""One trial: build the loader, prime it, measure windows, run a short epoch, tear down. Runs in a process of its own.
+
+The order is: start-up and first batch · priming · where growth is asked for, a look from outside at the memory while
+batches go on · windows · where memory is asked for, a look while the consumer pauses and the queue fills · whole epochs
+where they are short.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Measurement, TrialRequest
+from loadtune.measure import accelerator, steady
+from loadtune.measure.batches import count_bytes, count_samples
+from loadtune.measure.consumer import Consumer
+from loadtune.measure.steady import Round
+from loadtune.measure.stream import Stream, epoch_loader
+from loadtune.record.results import EpochMeasurement, SteadyMeasurement
+from loadtune.workloads.source import Source
+
+QUEUE_FILL_MARGIN = 1.2
+"""A pausing consumer waits this many times as long as the queue's batches took to come."""
+
+
+class WorkerEndedError(RuntimeError):
+    """A worker ended by itself; torch's own message does not always say how."""
+
+
+class Observer(Protocol):
+    """Looks at the trial's memory from outside, when told that it is a good moment."""
+
+    def look(self, batches: int) -> None:
+        """Ask for a look after so many batches; returns at once."""
+
+    def has_looked(self) -> bool:
+        """Return whether the look asked for last is over."""
+
+    def wait(self) -> None:
+        """Wait until the look asked for last is over."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Taken:
+    """What was seen of each batch."""
+
+    ended: list[float]
+    waits: list[float]
+    samples: list[int]
+
+
+class _Loop:
+    """Takes batches from a stream, and keeps when each came and how many samples were in it."""
+
+    def __init__(self, stream: Stream, consumer: Consumer) -> None:
+        self._stream = stream
+        self.consumer = consumer
+        self.taken = _Taken(ended=[], waits=[], samples=[])
+
+    def take(self, count: int) -> None:
+        """Take ``count`` batches. Nothing else happens here: this is the loop whose speed is reported."""
+        taken, stream, consumer, clock = self.taken, self._stream, self.consumer, time.perf_counter
+        for _ in range(count):
+            asked = clock()
+            batch = stream.next()
+            taken.waits.append(clock() - asked)
+            taken.samples.append(count_samples(batch, stream.expected_samples()))
+            consumer.take(batch)
+            taken.ended.append(clock())
+
+    def round(self, size: int) -> Round:
+        """Take a round of ``size`` batches; return it, timed from the end of the batch before it."""
+        ended = self.taken.ended
+        before = ended[-1]
+        self.take(size)
+        return Round(seconds=ended[-1] - before, samples=sum(self.taken.samples[-size:]), batches=size)
+
+    def settle(self) -> float:
+        """Wait for what is queued on the device; return the seconds that the last batch ended later by that."""
+        before = self.taken.ended[-1]
+        self.consumer.synchronise()
+        self.taken.ended[-1] = time.perf_counter()
+        return self.taken.ended[-1] - before
+
+
+def run_trial(source: Source, request: TrialRequest, observer: Observer) -> SteadyMeasurement:
+    """Return what one loader did, measured in this process.
+
+    Raises:
+        Exception: Whatever the user's data set or torch raises.
+    """
+    torch.manual_seed(request.seed)
+    accelerator.initialise(request.consumer.device)
+    # The sweep decides whether many workers help; torch's advice to stay at the CPU count is not asked for.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
+    config, plan = request.config, request.measurement
+    stream = Stream(source, config, request.seed)
+    loop = _Loop(stream, Consumer(request.consumer, pinned=config.pin_memory))
+    try:
+        asked = time.perf_counter()
+        stream.start()
+        startup = time.perf_counter() - asked
+        loop.take(1)
+        _prime(loop, config, plan, observer, asked)
+        primed = len(loop.taken.ended)
+        workers = stream.worker_pids()
+        cpu_before = cpu_seconds(workers)
+        rounds = _measure_rounds(loop, max(1, config.num_workers), plan)
+        # A loader that restarted has other workers now, and the time of the first ones is gone with them.
+        cpu_after = cpu_seconds(workers) if stream.worker_pids() == workers else None
+        if plan.pause_seconds is not None:
+            _pause(loop, config, plan.pause_seconds, observer)
+    except Exception as error:
+        ended = stream.ended_workers()
+        if ended:
+            raise WorkerEndedError(ended) from error
+        raise
+    finally:
+        stream.kill()
+    measured = _summarise(loop.taken, rounds, plan, primed)
+    measured = replace(
+        measured,
+        startup_seconds=startup,
+        first_batch_seconds=loop.taken.ended[0] - asked,
+        cpu_seconds=_share_of_cpu(cpu_before, cpu_after, measured.samples_measured, sum(r.samples for r in rounds)),
+        bytes_per_batch=count_bytes(loop.consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
+        gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
+        start_method=_start_method(stream, config),
+        reshuffled_passes=not stream.restarts,
+    )
+    return replace(measured, epochs=_short_epochs(source, request, measured, stream))
+
+
+def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Observer, asked: float) -> None:
+    """Take what comes before the windows: a round at least, that every worker begins cold, 2·P·W batches at most.
+
+    The first P·W batches are all asked for at once, the next P·W refill behind them. Where batches are slow one round
+    is enough: nothing piles up behind a loader that is waited for, and a transient that shows in a window is cut off.
+    """
+    size, ended = max(1, config.num_workers), loop.taken.ended
+    loop.take(size - len(ended))
+    while len(ended) < 2 * config.batches_in_flight and ended[-1] - asked < plan.priming_seconds:
+        loop.take(size)
+    if plan.look_early:
+        observer.look(len(ended))
+        while not observer.has_looked():
+            loop.take(size)
+
+
+def _measure_rounds(loop: _Loop, size: int, plan: Measurement) -> list[Round]:
+    """Take rounds until the trial may stop; the work between two rounds is a few additions."""
+    rounds: list[Round] = []
+    rates: list[float] = []
+    seconds, samples, elapsed = 0.0, 0, 0.0
+    while True:
+        one = loop.round(size)
+        rounds.append(one)
+        seconds, samples = seconds + one.seconds, samples + one.samples
+        if seconds < plan.window_seconds:
+            continue
+        late = loop.settle()
+        rounds[-1] = replace(one, seconds=one.seconds + late)
+        rates.append(samples / (seconds + late))
+        elapsed += seconds + late
+        seconds, samples = 0.0, 0
+        if _may_stop(rates, elapsed, plan):
+            return rounds
+
+
+def _may_stop(rates: Sequence[float], elapsed: float, plan: Measurement) -> bool:
+    is_steady = steady.is_steady(rates)
+    if elapsed >= plan.max_seconds:
+        return is_steady or elapsed >= plan.max_seconds * (1 + plan.extensions / 2)
+    return len(rates) >= plan.min_windows and is_steady and steady.half_width_share(rates) <= plan.precision
+
+
+def _pause(loop: _Loop, config: LoaderConfig, longest: float, observer: Observer) -> None:
+    """Hold the last batch until the workers have filled the queue behind it, and have the memory looked at.
+
+    A full queue is what a training step slower than the loader sees all the time: P·W batches ready and one in use.
+    """
+    ended = loop.taken.ended
+    behind = min(config.batches_in_flight, len(ended) - 1)
+    time.sleep(min(QUEUE_FILL_MARGIN * (ended[-1] - ended[-1 - behind]) if behind else 0.0, longest))
+    observer.look(len(ended))
+    observer.wait()
+
+
+def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed: int) -> SteadyMeasurement:
+    kept = rounds[steady.truncation(rounds) :]
+    least = min(plan.window_seconds, sum(one.seconds for one in kept) * 0.999)
+    windows = steady.windows(kept, least)
+    rates = tuple(window.samples_per_second for window in windows)
+    measured = sum(window.seconds for window in windows)
+    p50, p95, p99 = (float(wait) for wait in np.percentile(taken.waits[primed:], (50, 95, 99)))
+    return SteadyMeasurement(
+        startup_seconds=0.0,
+        first_batch_seconds=0.0,
+        window_samples_per_second=rates,
+        batches_measured=sum(window.batches for window in windows),
+        samples_measured=sum(window.samples for window in windows),
+        measured_seconds=measured,
+        discarded_seconds=sum(one.seconds for one in rounds) - measured,
+        steady=steady.is_steady(rates),
+        batch_wait_p50_seconds=p50,
+        batch_wait_p95_seconds=p95,
+        batch_wait_p99_seconds=p99,
+        cpu_seconds=None,
+        bytes_per_batch=0.0,
+        samples_per_batch=float(np.mean(taken.samples[primed:])),
+    )
+
+
+def _share_of_cpu(before: float | None, after: float | None, samples: int, of_samples: int) -> float | None:
+    """Return the processor time of the windows: their share, by samples, of what was read around all rounds."""
+    return None if before is None or after is None else (after - before) * samples / of_samples
+
+
+def cpu_seconds(pids: Sequence[int]) -> float | None:
+    """Return the processor time that this process and others have used; None where it cannot be read.
+
+    Linux keeps a clock for each process, to the nanosecond, where /proc counts in ticks of 10 ms; its number follows
+    from the process id (clock_getcpuclockid(3)).
+    """
+    try:
+        return time.process_time() + sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
+    except (OSError, AttributeError, OverflowError):
+        return None
+
+
+def _start_method(stream: Stream, config: LoaderConfig) -> str | None:
+    if not config.num_workers:
+        return None
+    context = getattr(stream.loader, "multiprocessing_context", None)
+    return str(context.get_start_method()) if context is not None else multiprocessing.get_start_method()
+
+
+def _short_epochs(
+    source: Source, request: TrialRequest, measured: SteadyMeasurement, stream: Stream
+) -> tuple[EpochMeasurement, ...]:
+    """Run the whole epoch for each value of ``drop_last`` that is asked for, where it is expected to be short."""
+    samples = source.samples
+    if samples is None or not measured.window_samples_per_second:
+        return ()
+    expected = measured.first_batch_seconds + samples * measured.measured_seconds / measured.samples_measured
+    if expected > request.measurement.real_epoch_seconds:
+        return ()
+    stream.wait()
+    epochs: list[EpochMeasurement] = []
+    size = request.config.batch_size
+    for drop_last in request.drop_last:
+        if drop_last and (size is None or samples < size):
+            continue
+        if epochs and size is not None and samples % size == 0:
+            epochs.append(replace(epochs[0], drop_last=drop_last))  # nothing is left over: the two are one epoch
+            continue
+        epochs.append(_run_epoch(source, replace(request.config, drop_last=drop_last), request))
+    return tuple(epochs)
+
+
+def _run_epoch(source: Source, config: LoaderConfig, request: TrialRequest) -> EpochMeasurement:
+    """Run an epoch from asking for its first batch to its end; with persistent workers the second, which finds them."""
+    consumer = Consumer(request.consumer, pinned=config.pin_memory)
+    loader = epoch_loader(source, config, request.seed)
+    if config.persistent_workers:
+        for _ in loader:
+            pass
+    samples = batches = 0
+    started = time.perf_counter()
+    for batch in loader:
+        samples += count_samples(batch, config.batch_size)
+        batches += 1
+        consumer.take(batch)
+    consumer.synchronise()
+    seconds = time.perf_counter() - started
+    return EpochMeasurement(drop_last=config.drop_last, seconds=seconds, samples=samples, batches=batches)

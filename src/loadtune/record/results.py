@@ -1,0 +1,310 @@
+"""What was measured: units in the names, absent is None, a failed trial is a result like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Phase, SweepPlan
+
+SCHEMA = "loadtune.run/1"
+
+Status = Literal["ok", "refused", "failed", "hung", "interrupted"]
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMeasurement:
+    """One whole epoch that was really run, start-up and tail included."""
+
+    drop_last: bool
+    seconds: float
+    """From asking for the first batch to the end of the last."""
+    samples: int
+    """Samples received; those in a dropped last batch are not among them."""
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyMeasurement:
+    """What the measuring process saw of one loader."""
+
+    startup_seconds: float
+    """From asking for an iterator until it exists: the workers have been started."""
+    first_batch_seconds: float
+    """From asking for an iterator to the first batch."""
+    window_samples_per_second: tuple[float, ...]
+    """Rate in each window; a window is a whole number of rounds of all workers."""
+    batches_measured: int
+    samples_measured: int
+    measured_seconds: float
+    """Time in windows."""
+    discarded_seconds: float = 0.0
+    """Time after priming that is in no window: a transient that was cut off, a rest too short for a window."""
+    steady: bool
+    """Whether the halves of the windows agree within 5 %."""
+    batch_wait_p50_seconds: float
+    batch_wait_p95_seconds: float
+    batch_wait_p99_seconds: float
+    cpu_seconds: float | None
+    """Processor time of the loader's process tree during the windows."""
+    bytes_per_batch: float
+    """Bytes of all tensors and arrays in a full batch as it is received."""
+    samples_per_batch: float
+    epochs: tuple[EpochMeasurement, ...] = ()
+    gpu_reserved_peak_bytes: int | None = None
+    """Peak of the memory that torch's allocator reserved on the device."""
+    start_method: str | None = None
+    """How the workers were started; None without workers."""
+    reshuffled_passes: bool = True
+    """Whether the samples came as an endless stream of passes; False where a loader of its own kind had to restart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryMeasurement:
+    """Memory of the measuring process tree, sampled from outside."""
+
+    host_peak_bytes: int | None = None
+    """Largest sum of proportional set sizes, plus shared memory that no process maps."""
+    private_peak_bytes: int | None = None
+    """Largest of these sums with shared memory left out: what stays when the queue is empty."""
+    shm_peak_bytes: int | None = None
+    """Largest growth of /dev/shm over what was used before the trial."""
+    gpu_peak_bytes: int | None = None
+    """Device-wide use at its largest, less what was used before the trial (NVML)."""
+    growth_bytes_per_batch: float | None = None
+    """Growth between the first and last sample, shared memory left out; None when too small to tell from noise."""
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRecord:
+    """One trial as it ran: a line of ``trials.jsonl``."""
+
+    order: int
+    """Position in the run, from 0."""
+    block: int
+    phase: Phase
+    config: LoaderConfig
+    """With ``drop_last`` off: the steady rate of both its values."""
+    drop_last: tuple[bool, ...]
+    """The values of ``drop_last`` that this trial speaks for."""
+    status: Status
+    failure_kind: str | None = None
+    failure_reason: str | None = None
+    started_at: str
+    """UTC, ISO 8601."""
+    seconds: float
+    """What the trial cost, from request to cleared away."""
+    steady: SteadyMeasurement | None = None
+    memory: MemoryMeasurement = field(default_factory=MemoryMeasurement)
+    isolation: Literal["fork", "fresh"] = "fork"
+    """Whether the trial's process was forked from the host or started anew."""
+    stderr_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one process sees of the data set, sample by sample, before the first trial."""
+
+    dataset_kind: Literal["map", "iterable", "loader"]
+    dataset_samples: int | None
+    """N; None where the data set has no length."""
+    seconds_per_sample: float | None
+    """T: wall time to fetch and collate one sample, in one process."""
+    cpu_seconds_per_sample: float | None
+    bytes_per_sample: float | None
+    """M: bytes of one sample after collate."""
+    samples_probed: int
+    baseline: LoaderConfig
+    """Settings of the given loader, else torch's defaults with batch 64."""
+    batch_size_is_swept: bool = True
+    """False where the data set or its batch sampler forms the batches."""
+    isolation: Literal["fork", "fresh"] = "fork"
+    isolation_reason: str | None = None
+    """Why trials are not forked, when they are not."""
+    name: str = ""
+    kept_arguments: tuple[str, ...] = ()
+    """Arguments of a given loader that every trial keeps."""
+    torch_version: str = ""
+    accelerator: str | None = None
+    """Name of the device that batches go to, or None."""
+    accelerator_device: str | None = None
+    """How torch names it, such as ``cuda:0``."""
+    accelerator_uuid: str | None = None
+    accelerator_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The machine, and the limits in force on it."""
+
+    hostname: str
+    platform: str
+    cpu_model: str
+    logical_cpus: int
+    usable_cpus: float
+    usable_cpus_source: str
+    host_memory_limit_bytes: int
+    host_memory_limit_source: str
+    shm_total_bytes: int | None
+    shm_free_bytes: int | None
+    open_files_limit: int | None
+    load_average: float | None
+    python_version: str
+    loadtune_version: str
+    packages: dict[str, str] = field(default_factory=dict)
+    accelerators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """One configuration and all that is known of it: a row of the CSV, its columns in their order."""
+
+    config_id: str
+    status: Status
+    failure_kind: str | None = None
+    failure_reason: str | None = None
+    batch_size: int | None
+    num_workers: int
+    pin_memory: bool
+    drop_last: bool
+    prefetch_factor: int | None
+    persistent_workers: bool
+    in_order: bool
+    multiprocessing_context: str | None
+    samples_per_second: float | None = None
+    samples_per_second_low: float | None = None
+    samples_per_second_high: float | None = None
+    predicted_samples_per_second: float | None = None
+    epoch_samples_per_second: float | None = None
+    batches_measured: int | None = None
+    repeats: int = 0
+    startup_seconds: float | None = None
+    first_batch_seconds: float | None = None
+    batch_wait_p50_seconds: float | None = None
+    batch_wait_p95_seconds: float | None = None
+    batch_wait_p99_seconds: float | None = None
+    cpu_seconds_per_1000_samples: float | None = None
+    host_peak_bytes: int | None = None
+    predicted_host_peak_bytes: int | None = None
+    shm_peak_bytes: int | None = None
+    gpu_peak_bytes: int | None = None
+    batches_per_epoch: int | None = None
+    kbt_epoch_seconds: float | None = None
+    epoch_seconds: float | None = None
+    kbm_epoch_bytes: int | None = None
+    bytes_per_batch: float | None = None
+    within_limits: bool | None = None
+    pareto: bool = False
+    tied_with_best: bool = False
+    chosen: bool = False
+    windows: tuple[float, ...] = ()
+    """Samples per second in each window, in the order they were measured. JSON only."""
+    order: tuple[int, ...] = ()
+    """When its trials ran. JSON only."""
+    epoch_was_run: bool = False
+    """Whether ``epoch_seconds`` was measured to the end, or put together from start-up and steady rate. JSON only."""
+    dropped_samples: int | None = None
+    """Samples that an epoch leaves out. JSON only."""
+    measured_again: bool = False
+    """Whether its rate rests on trials made after the pick; otherwise it is from earlier in the run. JSON only."""
+
+    @property
+    def config(self) -> LoaderConfig:
+        """The settings of this row."""
+        return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
+
+
+JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again")
+CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """A configuration that is pointed out: the chosen one, the fastest, the baseline."""
+
+    config_id: str
+    config: LoaderConfig
+    samples_per_second: Interval
+    host_peak_bytes: int | None
+    gpu_peak_bytes: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something a person should know, with its number and the next step."""
+
+    code: str
+    severity: Severity
+    message: str
+    advice: str
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLimits:
+    """The limits in force, in bytes; None is no limit."""
+
+    host_memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The parameters measured once for all configurations, and how well they predict."""
+
+    parameters: dict[str, float] = field(default_factory=dict)
+    median_abs_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the sweep took."""
+
+    seconds: float
+    trials: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A whole sweep: the JSON export, field by field."""
+
+    schema: str = SCHEMA
+    target: str
+    command: tuple[str, ...]
+    started_at: str
+    environment: Environment
+    plan: SweepPlan
+    limits: MemoryLimits
+    probe: Probe
+    best: Pick | None
+    fastest: Pick | None
+    baseline: Pick | None
+    gain: Interval | None
+    """Rate of the chosen configuration over the baseline's, with its interval."""
+    tied: tuple[str, ...]
+    trials: tuple[TrialResult, ...]
+    findings: tuple[Finding, ...]
+    model: Model
+    cost: Cost
+
+    def trial(self, config_id: str) -> TrialResult | None:
+        """Return the row of a configuration, or None."""
+        return next((trial for trial in self.trials if trial.config_id == config_id), None)
+
+
+def result_columns(config: LoaderConfig) -> dict[str, Any]:
+    """Return the columns of a row that name its configuration."""
+    return {"config_id": config.config_id, **config.as_dict()}

@@ -1,0 +1,1 @@
+"""The parent process: starts trials, watches them from outside, keeps what they say."""

@@ -1,0 +1,38 @@
+"""Device-wide memory by NVML. Every call is optional: no driver, no permission or no such device gives None."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+class DeviceMemory:
+    """Memory in use on one device, by whomever.
+
+    The device is found by UUID, since NVML and CUDA do not number devices alike.
+
+    Args:
+        uuid: As torch and NVML write it, ``GPU-...``; None is no device.
+        nvml: The ``pynvml`` module, or what stands in for it.
+    """
+
+    def __init__(self, uuid: str | None, nvml: Any = None) -> None:
+        self._nvml: Any = None
+        self._handle: Any = None
+        if uuid is None:
+            return
+        try:
+            self._nvml = nvml if nvml is not None else importlib.import_module("pynvml")
+            self._nvml.nvmlInit()
+            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except Exception:  # noqa: BLE001 - NVML raises a class for each of its error codes, and ImportError without it
+            self._handle = None
+
+    def used_bytes(self) -> int | None:
+        """Return what is used on the device by all processes, or None when it cannot be read."""
+        if self._handle is None:
+            return None
+        try:
+            return int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+        except Exception:  # noqa: BLE001 - MIG without permission, a lost device
+            return None

@@ -1,0 +1,86 @@
+"""What ended a trial: from exit status, exception and stderr to the kind of failure and a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a trial gave no numbers."""
+
+    kind: str
+    """A class of docs/failures.md."""
+    reason: str
+
+
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        "shm_full",
+        r"unable to allocate shared memory|[Bb]us error|SIGBUS|out of shared memory|No space left on device.*shm",
+    ),
+    ("open_files", r"Too many open files|received \d+ items of ancdata|unable to open shared memory object"),
+    ("device_oom", r"(CUDA|HIP|XPU|MPS backend) out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"),
+    (
+        "host_oom",
+        r"Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|Unable to allocate .* array|MemoryError",
+    ),
+    ("cuda_in_worker", r"Cannot re-initialize CUDA in forked subprocess"),
+    ("pin_memory", r"in pin memory thread|Pin memory thread exited unexpectedly"),
+    ("pickle", r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error"),
+    ("worker_error", r"Caught \w+ in DataLoader worker process"),
+    ("worker_killed", r"killed by (signal|SIG)|ConnectionResetError|EOFError"),
+    ("worker_error", r"exited unexpectedly|ended with exit code"),
+    ("environment", r"daemonic processes are not allowed"),
+)
+"""Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
+
+
+def explain_exception(type_name: str, message: str) -> Failure:
+    """Return the failure that an exception in the measuring process stands for."""
+    # A worker's exception carries its traceback along, and lines of source say nothing about what happened.
+    said = [line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    ")]
+    kind = _kind("\n".join(said)) or "user_error"
+    last = _last_line(message) or "no message"
+    return Failure(kind=kind, reason=last if last.startswith(type_name) else f"{type_name}: {last}")
+
+
+def explain_status(status: int, stderr_tail: str) -> Failure:
+    """Return the failure that the exit status of the measuring process stands for."""
+    how = ending(status)
+    said = _last_line(stderr_tail)
+    return Failure(
+        kind=_kind(stderr_tail) or "trial_killed",
+        reason=f"the measuring process {how}{f'; its last words: {said}' if said else ''}",
+    )
+
+
+def hung(seconds: float) -> Failure:
+    """Return the failure of a trial that was not over in time."""
+    return Failure(kind="hung", reason=f"no result after {seconds:.0f} s (--trial-timeout); it was killed")
+
+
+def out_of_time() -> Failure:
+    """Return why a trial that the time budget cut short has no number; it says nothing against the configuration."""
+    return Failure(kind="", reason="the time budget ended while it was measured")
+
+
+def _kind(text: str) -> str | None:
+    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), None)
+
+
+def ending(status: int) -> str:
+    """Return how a process ended, from its status as the kernel encodes it."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by {signal.Signals(number).name}"
+    return f"ended with exit code {os.WEXITSTATUS(status)} and gave no result"
+
+
+def _last_line(text: str) -> str:
+    """Return the line that says what happened: the last one, where tracebacks put it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:400] if lines else ""

@@ -1,0 +1,61 @@
+"""What Linux offers to keep a tree of processes together; elsewhere these do nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent died, so that they can be ended and reaped here."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """Return the process ids of this process's children, those that have ended and are not collected included."""
+    try:
+        return [
+            int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
+        ]
+    except OSError:
+        return [child.pid for child in psutil.Process().children()]
+
+
+def end_orphans(keep: Collection[int]) -> None:
+    """Kill and collect the children of this process that are not among ``keep``, until there are none."""
+    while orphans := set(children()) - set(keep):
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def native_threads() -> int:
+    """Return the number of threads of this process, those of libraries included; 1 where it cannot be read."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return 1
+
+
+def kill_group(leader: int) -> None:
+    """Kill a process and its whole group, whatever it does about signals."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(leader, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

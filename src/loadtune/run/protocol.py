@@ -1,0 +1,155 @@
+"""What the parent process and the trial host say to each other: typed messages over a socket that keeps them whole."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import msgspec
+
+from loadtune.describe.plan import TrialRequest
+from loadtune.record.results import Probe, SteadyMeasurement
+
+MAX_MESSAGE_BYTES = 1 << 18
+
+
+class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the host, once: what to load from."""
+
+    target: str
+    arguments: dict[str, str]
+    pickle_path: str | None = None
+    """A file with the pickled object that the Python API was given, in place of a target."""
+    import_path: tuple[str, ...] | None = None
+    """Where the calling script imports from, so that what it imported is found again; None is Python's own."""
+    device: str
+    seed: int
+    warm_seconds: float
+    """Time for an untimed pass over the data set that fills the page cache; 0 is none."""
+    probe_timeout_seconds: float = 60.0
+    """Time for the first samples, after which a data set is said to hang."""
+    probe: bool = True
+    """Whether to look at the first samples; a host that is started again need not."""
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the host: the data set is there."""
+
+    probe: Probe | None
+    """What the data set is like; None where that was not asked for."""
+
+
+class Unusable(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the host: the target cannot be used, and why."""
+
+    message: str
+    hint: str | None
+    about_target: bool
+    """Whether the target is to blame; otherwise an option."""
+
+
+class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the host: run one trial."""
+
+    request: TrialRequest
+    scratch: str
+    """A directory for what multiprocessing puts into files; the parent removes it."""
+    fork: bool
+    """Whether in a forked child; otherwise in the host itself, which then ends."""
+
+
+class Started(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process, which leads a process group of its own."""
+
+    pid: int
+
+
+class Look(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process: now is a good moment to look at its memory."""
+
+    batches: int
+
+
+class Looked(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the trial's process: the look is over."""
+
+
+class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process: what it measured."""
+
+    steady: SteadyMeasurement
+
+
+class Raised(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process: it raised."""
+
+    type_name: str
+    message: str
+    traceback_tail: str
+
+
+class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the host: the trial's process is gone, with this status of wait(2)."""
+
+    status: int
+
+
+Message = Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | Ended
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+class Channel:
+    """One end of the line. Messages arrive whole or not at all, whatever happens to the process that sends them."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE_BYTES)
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """Return this end of a new line, and the socket of the other end for another process."""
+        kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+        here, there = socket.socketpair(socket.AF_UNIX, kind)
+        return cls(here), there
+
+    def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            EOFError: The other end is gone.
+        """
+        try:
+            self._socket.send(_encoder.encode(message))
+        except OSError as error:
+            raise EOFError(str(error)) from error
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """Return the next message, or None when none came within ``timeout`` seconds.
+
+        Raises:
+            EOFError: The other end is gone.
+        """
+        self._socket.settimeout(timeout)
+        try:
+            data = self._socket.recv(MAX_MESSAGE_BYTES)
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        finally:
+            self._socket.settimeout(None)
+        if not data:
+            raise EOFError("the other end is closed")
+        return _decoder.decode(data)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,256 @@
+"""The sweep: start the host, ask which trial comes next, run it, keep it, until nothing is left to ask; conclude."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Protocol
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import SweepPlan, TrialRequest
+from loadtune.errors import UsageError
+from loadtune.judge import strategy, verdict
+from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
+from loadtune.record.store import NullStore, RunHeader, Store
+from loadtune.run.events import Listener, Progress, SilentListener
+from loadtune.run.protocol import Setup
+from loadtune.run.supervisor import Supervisor
+
+OVERRUN = 0.05
+"""A trial that was expected to fit may overrun the time budget by this share, rather than be lost."""
+WARM_SHARE = 0.25
+"""Most of the time budget that filling the page cache may take."""
+
+
+class Runner(Protocol):
+    """Runs trials: the supervisor, or a scripted one in tests."""
+
+    @property
+    def probe(self) -> Probe:
+        """What the data set is like."""
+
+    def run(self, request: TrialRequest, *, within_seconds: float) -> TrialRecord:
+        """Run one trial, ended when its time is over; whatever becomes of it is the result."""
+
+
+def run_sweep(
+    plan: SweepPlan,
+    *,
+    listener: Listener | None = None,
+    store: Store | None = None,
+    command: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    pickle_path: str | None = None,
+    open_runner: Callable[[SweepPlan, str | None], AbstractContextManager[Runner]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> RunResult:
+    """Run a sweep and return its result.
+
+    Args:
+        plan: What to measure and how to choose; ``"auto"`` axes are decided on this machine.
+        listener: Told of each thing as it happens.
+        store: Keeps each trial when it is over; opened only when the target is there.
+        command: The command line, for the record.
+        environ: Environment variables that limit processors and memory (SLURM, LOCAL_WORLD_SIZE).
+        pickle_path: File with a pickled object to load from, in place of the plan's target.
+        open_runner: Starts what runs the trials; None is the trial host.
+        clock: Gives seconds.
+
+    Raises:
+        UsageError: A target or limits that cannot be used here; nothing was measured or written.
+        KeyboardInterrupt: Interrupted; what was measured is concluded from and kept.
+    """
+    listener, store = listener or SilentListener(), store or NullStore()
+    started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    listener.preparing(plan)
+    with (open_runner or _open_supervisor)(plan, pickle_path) as runner:
+        probe = runner.probe
+        environment = read_environment(
+            environ=environ, accelerators=(probe.accelerator,) if probe.accelerator is not None else ()
+        )
+        environment = replace(environment, packages={**environment.packages, "torch": probe.torch_version})
+        limits = resolve_limits(
+            plan.limits, environment=environment, accelerator_memory_bytes=probe.accelerator_memory_bytes
+        )
+        resolved = resolve_plan(plan, probe, environment)
+        configs = grid(resolved, probe)
+        store.open(
+            RunHeader(
+                target=plan.target,
+                command=tuple(command),
+                started_at=started_at,
+                environment=environment,
+                plan=resolved,
+                limits=limits,
+                probe=probe,
+            )
+        )
+        listener.started(resolved, environment, probe, limits)
+        loop = _Loop(plan=plan, resolved=resolved, configs=configs, limits=limits, runner=runner, clock=clock)
+        try:
+            interrupted = loop.run(listener, store)
+        finally:
+            store.close()
+        result = verdict.conclude(
+            # The axes as they were asked for, so that what was left out can be told from what nobody asked for.
+            plan=replace(resolved, space=plan.space),
+            environment=environment,
+            probe=probe,
+            limits=limits,
+            records=loop.records,
+            configs=configs,
+            command=tuple(command),
+            started_at=started_at,
+            elapsed_seconds=loop.elapsed(),
+        )
+    store.finish(result)
+    if interrupted:
+        raise KeyboardInterrupt
+    listener.finished(result)
+    return result
+
+
+def resolve_plan(plan: SweepPlan, probe: Probe, environment: Environment) -> SweepPlan:
+    """Return the plan with everything that was left to the machine decided.
+
+    Raises:
+        UsageError: Pinned memory alone is asked for, and there is no accelerator to pin it for.
+    """
+    accelerated = probe.accelerator is not None
+    if plan.space.pin_memory == (True,) and not accelerated:
+        raise UsageError("--pin-memory on needs an accelerator: pinned memory serves nothing without one")
+    space = plan.space.resolve(usable_cpus=environment.usable_cpus, has_accelerator=accelerated)
+    device = probe.accelerator_device or "cpu"
+    return replace(plan, space=space, consumer=replace(plan.consumer, device=device))
+
+
+def grid(plan: SweepPlan, probe: Probe) -> tuple[LoaderConfig, ...]:
+    """Return the configurations to measure, within the largest batch size and as the data set forms its batches.
+
+    Raises:
+        UsageError: The largest batch size leaves none.
+    """
+    configs = _without_twins(plan.space.configs(), probe.dataset_samples)
+    if not probe.batch_size_is_swept:
+        own = (replace(config, batch_size=None, drop_last=False) for config in configs)
+        return tuple(dict.fromkeys(own))
+    most = plan.limits.max_batch_size
+    within = tuple(config for config in configs if most is None or (config.batch_size or 0) <= most)
+    if not within:
+        smallest = min(plan.space.batch_size)
+        raise UsageError(f"--max-batch-size {most} leaves no batch size to try: the smallest given is {smallest}")
+    return within
+
+
+def _without_twins(configs: Sequence[LoaderConfig], samples: int | None) -> tuple[LoaderConfig, ...]:
+    """Return the configurations less those with ``drop_last`` where there is no remainder to drop."""
+    there = set(configs)
+    return tuple(
+        config
+        for config in configs
+        if not (
+            config.drop_last
+            and config.batch_size is not None
+            and samples is not None
+            and samples % config.batch_size == 0
+            and config.steady in there
+        )
+    )
+
+
+def _open_supervisor(plan: SweepPlan, pickle_path: str | None) -> Supervisor:
+    setup = Setup(
+        target=plan.target,
+        arguments=plan.target_args,
+        pickle_path=pickle_path,
+        import_path=tuple(sys.path) if pickle_path is not None else None,
+        device=plan.consumer.device,
+        seed=plan.seed,
+        probe_timeout_seconds=plan.trial_timeout_seconds,
+        warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache == "warm" else 0.0,
+    )
+    return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds)
+
+
+class _Loop:
+    """Asks the strategy, runs the trial, tells the listener, until there is nothing left to ask."""
+
+    def __init__(
+        self,
+        *,
+        plan: SweepPlan,
+        resolved: SweepPlan,
+        configs: Sequence[LoaderConfig],
+        limits: MemoryLimits,
+        runner: Runner,
+        clock: Callable[[], float],
+    ) -> None:
+        self._plan = resolved
+        self._configs = configs
+        self._limits = limits
+        self._runner = runner
+        self._clock = clock
+        self._began = clock()
+        self._workers_open_ended = plan.space.num_workers == "auto"
+        self.records: list[TrialRecord] = []
+
+    def elapsed(self) -> float:
+        """Return the seconds since the first trial could begin."""
+        return self._clock() - self._began
+
+    def _left(self) -> float:
+        return self._plan.time_budget_seconds - self.elapsed()
+
+    def run(self, listener: Listener, store: Store) -> bool:
+        """Run every trial that the strategy asks for; return whether somebody interrupted."""
+        try:
+            while self._left() > 0 and (request := self._next_request()) is not None:
+                listener.trial_started(request, self._progress())
+                record = self._runner.run(
+                    request, within_seconds=self._left() + OVERRUN * self._plan.time_budget_seconds
+                )
+                self.records.append(record)
+                store.append(record)
+                (listener.measured if record.status == "ok" else listener.failed)(record, self._progress())
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _next_request(self) -> TrialRequest | None:
+        step = strategy.next_step(
+            self._plan,
+            self._configs,
+            self.records,
+            self.elapsed(),
+            probe=self._runner.probe,
+            limits=self._limits,
+            workers_open_ended=self._workers_open_ended,
+        )
+        if step is None:
+            return None
+        return TrialRequest(
+            order=len(self.records),
+            block=step.block,
+            phase=step.phase,
+            config=step.config,
+            drop_last=step.drop_last,
+            measurement=step.measurement,
+            consumer=self._plan.consumer,
+            # All of a block draw the same samples; another block draws others.
+            seed=(self._plan.seed * 1_000_003 + step.block) % 2**62,
+        )
+
+    def _progress(self) -> Progress:
+        best = strategy.leader(self.records)
+        return Progress(
+            elapsed_seconds=self.elapsed(),
+            budget_seconds=self._plan.time_budget_seconds,
+            trials_done=len(self.records),
+            best=best[0] if best else None,
+            best_samples_per_second=best[1] if best else None,
+        )

@@ -1,0 +1,1 @@
+"""What people see: terminal, CSV, JSON, Markdown, the HTML report."""

@@ -1,0 +1,33 @@
+"""What the charts share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from loadtune.record.results import TrialResult
+
+Mark = Literal["pick", "front", "over", "failed", "plain"]
+"""What a point is: the pick, on the Pareto front, over a limit, without a number, or nothing special."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTable:
+    """What a chart shows, as text: a header and rows of as many cells."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def mark_of(trial: TrialResult, *, front: bool = False) -> Mark:
+    """Return what the point of a measured row is; ``front`` says whether it is on the Pareto front."""
+    if trial.chosen:
+        return "pick"
+    if trial.within_limits is False:
+        return "over"
+    return "front" if front else "plain"
+
+
+def batch_label(trial: TrialResult) -> str:
+    """Return the batch size as a label; ``own`` where the data set forms its batches."""
+    return "own" if trial.batch_size is None else str(trial.batch_size)

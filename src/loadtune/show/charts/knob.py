@@ -1,0 +1,145 @@
+"""One knob at a time: the rate as workers (or the batch size) are turned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, rows_of, to_svg
+from loadtune.show.summary import standing_trials
+from loadtune.show.words import batch_words, worker_words
+from loadtune.units import format_count, format_number, format_rate, format_ratio, format_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnobPoint:
+    """The rate at one setting of the knob, the best over the settings that no axis of the chart shows."""
+
+    panel: str
+    knob: int
+    samples_per_second: float
+    low: float
+    high: float
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """The rate as one setting is turned, a panel for each value of the other."""
+
+    name: str
+    """What is turned: ``workers`` or ``batch size``."""
+    points: tuple[KnobPoint, ...]
+    panels: tuple[str, ...]
+    says: str
+
+
+def knob(result: RunResult) -> Knob | None:
+    """Return the rate against workers for each batch size, against batch size for one worker count, or None."""
+    rows = list(_best_of_each(result))
+    turns_workers = len({row.num_workers for row in rows}) > 1
+    if not turns_workers and len({row.batch_size for row in rows}) < 2:  # noqa: PLR2004 - nothing is turned
+        return None
+    rows.sort(key=lambda row: (row.batch_size or 0, row.num_workers))
+    points = tuple(_knob_point(row, turns_workers=turns_workers) for row in rows)
+    return Knob(
+        name="workers" if turns_workers else "batch size",
+        points=points,
+        panels=tuple(dict.fromkeys(point.panel for point in points)),
+        says=_knob_sentence(result, points, turns_workers=turns_workers),
+    )
+
+
+def _best_of_each(result: RunResult) -> Iterable[TrialResult]:
+    best: dict[tuple[int | None, int], TrialResult] = {}
+    rows = sorted(standing_trials(result), key=lambda row: (not row.chosen, -(row.samples_per_second or 0.0)))
+    for row in rows:
+        best.setdefault((row.batch_size, row.num_workers), row)
+    return best.values()
+
+
+def _knob_point(row: TrialResult, *, turns_workers: bool) -> KnobPoint:
+    rate = row.samples_per_second or 0.0
+    return KnobPoint(
+        panel=batch_words(row.config) if turns_workers else worker_words(row.num_workers),
+        knob=row.num_workers if turns_workers else row.batch_size or 0,
+        samples_per_second=rate,
+        low=row.samples_per_second_low if row.samples_per_second_low is not None else rate,
+        high=row.samples_per_second_high if row.samples_per_second_high is not None else rate,
+        mark=mark_of(row),
+    )
+
+
+def _knob_sentence(result: RunResult, points: tuple[KnobPoint, ...], *, turns_workers: bool) -> str:
+    """Say where turning further stops paying, in the panel of the pick (else of the highest rate)."""
+    leader = max(points, key=lambda point: (point.mark == "pick", point.samples_per_second))
+    panel = [point for point in points if point.panel == leader.panel]
+    top = max(panel, key=lambda point: point.samples_per_second)
+    least = top.samples_per_second * (1 - result.plan.tie)
+    knee = min((point for point in panel if point.samples_per_second >= least), key=lambda point: point.knob)
+    first = min(panel, key=lambda point: point.knob)
+
+    def turned(value: int) -> str:
+        return worker_words(value) if turns_workers else f"batch {format_count(value)}"
+
+    where = f"With {leader.panel}, {turned(knee.knob)} reach" + ("" if turns_workers and knee.knob != 1 else "es")
+    says = f"{where} {format_rate(knee.samples_per_second)}"
+    if knee.knob != first.knob:
+        gain = format_ratio(knee.samples_per_second / first.samples_per_second)
+        says += f", {gain} the rate at {turned(first.knob)}"
+    further = [point for point in panel if point.knob > knee.knob]
+    if not further:
+        return says + "; no higher value was measured."
+    best = max(further, key=lambda point: point.samples_per_second)
+    change = best.samples_per_second / knee.samples_per_second - 1
+    more = "gains" if change > 0 else "loses"
+    return says + f"; going on to {turned(best.knob)} {more} {format_share(abs(change))}."
+
+
+def knob_table(chart: Knob) -> DataTable:
+    """Return the points as a table with their intervals."""
+    rows = [
+        (
+            point.panel,
+            format_count(point.knob),
+            format_number(point.samples_per_second),
+            format_number(point.low),
+            format_number(point.high),
+        )
+        for point in chart.points
+    ]
+    return DataTable(header=("panel", chart.name, "samples/s", "low (95 %)", "high (95 %)"), rows=tuple(rows))
+
+
+def draw_knob(chart: Knob) -> str:
+    """Return a small panel for each value of the other setting, all on one scale, as SVG."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    rows = [{**asdict(point), "description": _description(chart, point)} for point in chart.points]
+    x = alt.X("knob:O", title=chart.name, axis=alt.Axis(labelAngle=0))
+    y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True))
+    base = alt.Chart().encode(x=x, y=y)
+    picked = alt.condition("datum.mark == 'pick'", alt.value(150), alt.value(45))
+    in_one_row = len(chart.panels) <= 5  # noqa: PLR2004 - five narrow panels fill the page's width
+    layers = alt.layer(
+        base.mark_line(stroke=ACCENT, strokeWidth=1.5, aria=False),
+        base.mark_rule(stroke=INK, strokeWidth=1.5, aria=False).encode(
+            y=alt.Y("low:Q", title="samples/s"), y2="high:Q"
+        ),
+        base.mark_point(filled=True, opacity=1, fill=ACCENT, stroke=PAGE).encode(
+            size=picked, description="description:N"
+        ),
+    ).properties(width=115 if in_one_row else 150, height=130)
+    panels = layers.facet(
+        alt.Facet("panel:N", sort=list(chart.panels), header=alt.Header(title=None)),
+        columns=len(chart.panels) if in_one_row else 4,
+        data=rows_of(rows),
+    )
+    return to_svg(panels, f"Rate against {chart.name}, a panel for each value of the other setting")
+
+
+def _description(chart: Knob, point: KnobPoint) -> str:
+    rate = format_rate(point.samples_per_second)
+    return f"{point.panel}, {chart.name} {point.knob}: {rate}{', the pick' if point.mark == 'pick' else ''}"

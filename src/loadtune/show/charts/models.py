@@ -1,0 +1,188 @@
+"""The document's models of time (KBT) and bytes (KBM) against what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.reasons import counted
+from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, axis_bytes, chart_of, halo, to_svg
+from loadtune.show.summary import standing_trials
+from loadtune.show.words import config_words
+from loadtune.units import format_bytes, format_count, format_seconds, format_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPoint:
+    """The document's figures for one configuration beside what was measured."""
+
+    config: LoaderConfig
+    ideal_seconds: float
+    """KBT shared out perfectly: KBT/W, or KBT without workers."""
+    epoch_seconds: float
+    kbt_seconds: float
+    kbm_bytes: int | None
+    ahead_bytes: float | None
+    """Bytes that exist at once: the batches loaded ahead, and the one being used."""
+    host_peak_bytes: int | None
+    batches: int | None
+    mark: Mark
+
+    @property
+    def efficiency(self) -> float:
+        """KBT / (W · epoch time)."""
+        return self.ideal_seconds / self.epoch_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """The document's models of time and bytes over all configurations."""
+
+    points: tuple[ModelPoint, ...]
+    says_time: str
+    says_bytes: str | None
+
+
+def models(result: RunResult) -> Models | None:
+    """Return the document's models beside what was measured, or None where no epoch has both."""
+    points = tuple(_model_point(row) for row in standing_trials(result) if row.kbt_epoch_seconds and row.epoch_seconds)
+    if not points:
+        return None
+    return Models(points=points, says_time=_time_sentence(points), says_bytes=_bytes_sentence(points))
+
+
+def _model_point(row: TrialResult) -> ModelPoint:
+    kbt = row.kbt_epoch_seconds or 0.0
+    ahead = None if row.bytes_per_batch is None else (row.config.batches_in_flight + 1) * row.bytes_per_batch
+    return ModelPoint(
+        config=row.config,
+        ideal_seconds=kbt / max(1, row.num_workers),
+        epoch_seconds=row.epoch_seconds or 0.0,
+        kbt_seconds=kbt,
+        kbm_bytes=row.kbm_epoch_bytes,
+        ahead_bytes=ahead,
+        host_peak_bytes=row.host_peak_bytes,
+        batches=row.batches_per_epoch,
+        mark=mark_of(row),
+    )
+
+
+def _time_sentence(points: tuple[ModelPoint, ...]) -> str:
+    middle = format_share(statistics.median(point.efficiency for point in points), 0)
+    over_all = f"Over {counted(len(points), 'configuration')} the workers reach {middle} of KBT/W (median)."
+    pick = next((point for point in points if point.mark == "pick"), None)
+    if pick is None:
+        return over_all
+    return (
+        f"For the pick KBT is {format_seconds(pick.kbt_seconds)}, KBT/W {format_seconds(pick.ideal_seconds)}, and an "
+        f"epoch takes {format_seconds(pick.epoch_seconds)}: {format_share(pick.efficiency, 0)} of perfect sharing. "
+        f"{over_all}"
+    )
+
+
+def _bytes_sentence(points: tuple[ModelPoint, ...]) -> str | None:
+    peaks = [point.host_peak_bytes for point in points if point.host_peak_bytes is not None]
+    figures = [point.kbm_bytes for point in points if point.kbm_bytes is not None]
+    if not peaks or not figures:
+        return None
+    return (
+        f"KBM is {_span(figures)} whatever the settings; the memory measured goes from {format_bytes(min(peaks))} to "
+        f"{format_bytes(max(peaks))}. KBM counts what passes through in an epoch, not what is in use."
+    )
+
+
+def _span(values: list[int]) -> str:
+    low, high = format_bytes(min(values)), format_bytes(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def has_bytes(chart: Models) -> bool:
+    """Whether any point has both the memory measured and the bytes of its batches."""
+    return any(point.host_peak_bytes is not None and point.ahead_bytes is not None for point in chart.points)
+
+
+def models_table(chart: Models) -> DataTable:
+    """Return N/B, KBT and KBM of every configuration beside what was seen."""
+    rows = [
+        (
+            config_words(point.config),
+            format_count(point.batches),
+            format_seconds(point.kbt_seconds),
+            format_seconds(point.ideal_seconds),
+            format_seconds(point.epoch_seconds),
+            format_share(point.efficiency, 0),
+            format_bytes(point.kbm_bytes),
+            format_bytes(point.ahead_bytes),
+            format_bytes(point.host_peak_bytes),
+        )
+        for point in chart.points
+    ]
+    header = ("configuration", "batches K", "KBT", "KBT/W", "epoch", "KBT/W of epoch", "KBM", "bytes at once", "memory")
+    return DataTable(header=header, rows=tuple(rows))
+
+
+def draw_time(chart: Models) -> str:
+    """Return the epoch measured against KBT/W as SVG, with the line of perfect sharing."""
+    rows = [
+        {
+            "x": point.ideal_seconds,
+            "y": point.epoch_seconds,
+            "pick": point.mark == "pick",
+            "description": f"{config_words(point.config)}: KBT/W {format_seconds(point.ideal_seconds)}, "
+            f"epoch {format_seconds(point.epoch_seconds)}",
+        }
+        for point in chart.points
+    ]
+    drawn = _scatter(rows, x="KBT/W (s)", y="epoch measured (s)", reference="perfect sharing", diagonal=True)
+    return to_svg(drawn, "Epoch measured against KBT shared over the workers")
+
+
+def draw_bytes(chart: Models) -> str:
+    """Return the memory measured against the bytes that exist at once as SVG, with KBM as a rule."""
+    points = [point for point in chart.points if point.host_peak_bytes is not None and point.ahead_bytes is not None]
+    kbm = max(point.kbm_bytes or 0 for point in chart.points)
+    divisor, unit = axis_bytes(max([kbm, *(point.host_peak_bytes or 0 for point in points)]))
+    rows = [
+        {
+            "x": (point.ahead_bytes or 0.0) / divisor,
+            "y": (point.host_peak_bytes or 0) / divisor,
+            "pick": point.mark == "pick",
+            "description": f"{config_words(point.config)}: {format_bytes(point.ahead_bytes)} at once, "
+            f"{format_bytes(point.host_peak_bytes)} in use",
+        }
+        for point in points
+    ]
+    drawn = _scatter(
+        rows, x=f"batches loaded ahead ({unit})", y=f"memory ({unit})", reference="KBM", level=kbm / divisor
+    )
+    return to_svg(drawn, "Memory measured against the batches loaded ahead")
+
+
+def _scatter(
+    rows: list[dict[str, Any]], *, x: str, y: str, reference: str, diagonal: bool = False, level: float = 0.0
+) -> Any:
+    """Return points with a dashed line to hold them against: the diagonal, or a level."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    rows = sorted(rows, key=lambda row: bool(row["pick"]))
+    right = max(row["x"] for row in rows)
+    ends = [{"x": 0, "y": level}, {"x": right, "y": right if diagonal else level}]
+    over_x = alt.X("x:Q", title=x, scale=alt.Scale(zero=True))
+    over_y = alt.Y("y:Q", title=y, scale=alt.Scale(zero=True))
+    base = chart_of(rows).encode(x=over_x, y=over_y)
+    line = chart_of(ends).encode(x=over_x, y=over_y)
+    label = chart_of(ends[1:]).encode(x=over_x, y=over_y)
+    size = alt.condition("datum.pick", alt.value(150), alt.value(50))
+    text = {"fill": INK, "fontSize": 12, "aria": False}
+    return alt.layer(
+        line.mark_line(stroke=INK, strokeDash=[5, 4], opacity=0.7, aria=False),
+        label.mark_text(**text, align="left", dx=6, text=reference),
+        base.mark_point(filled=True, opacity=0.85, fill=ACCENT, stroke=PAGE).encode(
+            size=size, description="description:N"
+        ),
+        *halo(base.transform_filter("datum.pick").mark_text(**text, align="left", dx=10, dy=5, text="pick")),
+    ).properties(width=400, height=240)

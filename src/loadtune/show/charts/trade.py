@@ -1,0 +1,180 @@
+"""The Pareto chart: what memory buys in rate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, chart_of, halo, to_svg
+from loadtune.show.summary import standing_trials
+from loadtune.show.words import config_words, short_words
+from loadtune.units import format_bytes, format_count, format_rate, format_share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradePoint:
+    """One configuration: what it gives and what it takes."""
+
+    words: str
+    host_peak_bytes: int
+    samples_per_second: float
+    low: float
+    high: float
+    mark: Mark
+    label: str
+    """Drawn beside the point; empty for most."""
+    label_place: str = ""
+    """Where: the pick's above, the others' below, since those two are often close; to the side that has room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """Rate against host memory."""
+
+    points: tuple[TradePoint, ...]
+    front: tuple[TradePoint, ...]
+    """Those that nothing beats in both, by memory."""
+    limit_bytes: int | None
+    """Drawn where it is near the points."""
+    says: str
+
+
+def trade(result: RunResult) -> Trade | None:
+    """Return rate against host memory, or None where fewer than two points have both."""
+    rows = [row for row in standing_trials(result) if row.host_peak_bytes is not None]
+    if len(rows) < 2:  # noqa: PLR2004 - one point is no trade
+        return None
+    on_front = {row.config.steady for row in result.trials if row.pareto}
+    middle = max(row.host_peak_bytes or 0 for row in rows) / 2
+    points = tuple(
+        _trade_point(result, row, front=row.config.steady in on_front, left=(row.host_peak_bytes or 0) > middle)
+        for row in rows
+    )
+    front = tuple(sorted((point for point in points if _on_front(point)), key=lambda point: point.host_peak_bytes))
+    limit = result.limits.host_memory_bytes
+    near = limit is not None and limit <= 2 * max(point.host_peak_bytes for point in points)
+    return Trade(
+        points=points, front=front, limit_bytes=limit if near else None, says=_trade_sentence(result, points, front)
+    )
+
+
+def _on_front(point: TradePoint) -> bool:
+    return point.mark in ("front", "pick")
+
+
+def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool) -> TradePoint:
+    names = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
+    label = next((name for name, pick in names if pick is not None and pick.config_id == row.config_id), "")
+    rate = row.samples_per_second or 0.0
+    return TradePoint(
+        words=config_words(row.config),
+        host_peak_bytes=row.host_peak_bytes or 0,
+        samples_per_second=rate,
+        low=row.samples_per_second_low if row.samples_per_second_low is not None else rate,
+        high=row.samples_per_second_high if row.samples_per_second_high is not None else rate,
+        mark=mark_of(row, front=front),
+        label=f"{label}: {short_words(row.config)}" if label else "",
+        label_place=f"{'above' if label == 'pick' else 'below'} {'left' if left else 'right'}",
+    )
+
+
+def _trade_sentence(result: RunResult, points: tuple[TradePoint, ...], front: tuple[TradePoint, ...]) -> str:
+    leanest = min(points, key=lambda point: point.host_peak_bytes)
+    fastest = max(points, key=lambda point: point.samples_per_second)
+    share = format_share(leanest.samples_per_second / fastest.samples_per_second, 0)
+    says = (
+        f"Memory goes from {format_bytes(leanest.host_peak_bytes)} ({leanest.words}, {share} of the highest rate) to "
+        f"{format_bytes(max(point.host_peak_bytes for point in points))}."
+    )
+    pick = next((point for point in points if point.mark == "pick"), None)
+    if pick is not None:
+        reached = format_share(pick.samples_per_second / fastest.samples_per_second, 0)
+        says += f" The pick takes {format_bytes(pick.host_peak_bytes)} for {reached} of the highest rate."
+    limit = result.limits.host_memory_bytes
+    if limit is not None:
+        over = sum(point.host_peak_bytes > limit for point in points)
+        whose = (
+            "no measured configuration is" if over == 0 else f"{format_count(over)} of {format_count(len(points))} are"
+        )
+        says += f" The limit is {format_bytes(limit)}: {whose} over it."
+    return says + ("" if front else " No configuration within the limits was measured.")
+
+
+def trade_table(chart: Trade) -> DataTable:
+    """Return the points as a table, the leanest first."""
+    notes = {"pick": "pick", "front": "nothing is both faster and leaner", "over": "over the limit"}
+    rows = [
+        (
+            point.words,
+            format_bytes(point.host_peak_bytes),
+            format_rate(point.samples_per_second),
+            notes.get(point.mark, ""),
+        )
+        for point in sorted(chart.points, key=lambda point: point.host_peak_bytes)
+    ]
+    return DataTable(header=("configuration", "host memory at the peak", "rate", ""), rows=tuple(rows))
+
+
+def draw_trade(chart: Trade) -> str:
+    """Return rate against memory as SVG: intervals, the front as a line, the limit as a rule, the named points."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    divisor, unit = axis_bytes(max(point.host_peak_bytes for point in chart.points))
+    x = alt.X("memory:Q", title=f"host memory at the peak ({unit})", scale=alt.Scale(zero=True, nice=True))
+    y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True, nice=True))
+    rows = [_drawn(point, divisor) for point in sorted(chart.points, key=lambda point: point.mark == "pick")]
+    base = chart_of(rows).encode(x=x, y=y)
+    front = chart_of([_drawn(point, divisor) for point in chart.front])
+    layers = [
+        front.mark_line(stroke=ACCENT, strokeWidth=1.5, opacity=0.6, aria=False).encode(x=x, y=y),
+        base.mark_rule(stroke=INK, opacity=0.5, aria=False).encode(y=alt.Y("low:Q", title="samples/s"), y2="high:Q"),
+        base.mark_point(filled=True, opacity=1).encode(
+            size=alt.Size("size:Q", scale=None),
+            fill=alt.Fill("fill:N", scale=None),
+            stroke=alt.Stroke("stroke:N", scale=None),
+            description="description:N",
+        ),
+        *(layer for place, offsets in _LABEL_OFFSETS.items() for layer in _label_layers(base, place, **offsets)),
+    ]
+    if chart.limit_bytes is not None:
+        layers += _limit_layers(chart.limit_bytes / divisor, x)
+    return to_svg(alt.layer(*layers).properties(width=560, height=300), "Rate against host memory")
+
+
+_LABEL_OFFSETS = {
+    "above left": {"align": "right", "dx": -10, "dy": -12},
+    "above right": {"align": "left", "dx": 10, "dy": -12},
+    "below left": {"align": "right", "dx": -8, "dy": 17},
+    "below right": {"align": "left", "dx": 8, "dy": 17},
+}
+
+
+def _label_layers(base: Any, place: str, **offsets: Any) -> list[Any]:
+    named = base.transform_filter(f"datum.label != '' && datum.label_place == '{place}'")
+    return halo(named.mark_text(fill=INK, fontSize=12, aria=False, **offsets).encode(text="label:N"))
+
+
+def _limit_layers(limit: float, x: Any) -> list[Any]:
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    base = chart_of([{"memory": limit}]).encode(x=x)
+    return [
+        base.mark_rule(stroke=WARNING, strokeWidth=1.5, strokeDash=[5, 4], aria=False),
+        base.mark_text(fill=WARNING, align="left", baseline="top", dx=5, fontSize=12, aria=False, text="limit").encode(
+            y=alt.value(2)
+        ),
+    ]
+
+
+def _drawn(point: TradePoint, divisor: float) -> dict[str, Any]:
+    fills = {"pick": ACCENT, "front": ACCENT, "over": PAGE}
+    return {
+        **asdict(point),
+        "memory": point.host_peak_bytes / divisor,
+        "size": 150 if point.mark == "pick" else 55,
+        "fill": fills.get(point.mark, INK),
+        "stroke": INK if point.mark in ("pick", "over") else PAGE,
+        "description": f"{point.words}: {format_rate(point.samples_per_second)}, {format_bytes(point.host_peak_bytes)}",
+    }

@@ -1,0 +1,213 @@
+"""The report: one HTML file, complete without scripts and without a request to anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from loadtune.errors import LoadtuneError
+from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
+from loadtune.show import summary
+from loadtune.show.charts.common import DataTable
+from loadtune.show.figures import figures
+from loadtune.show.tables import cell_text
+from loadtune.show.words import config_words, loader_code, other_words, plain
+from loadtune.units import format_bytes, format_count, format_decimal, format_estimate, format_seconds, format_share
+
+
+def render(result: RunResult) -> str:
+    """Return the report of a run as one HTML file; sections without data are left out."""
+    import jinja2  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+    import markupsafe  # noqa: PLC0415 - same
+
+    folder = files("loadtune.show").joinpath("templates")
+    style = folder.joinpath("report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["drawn"] = markupsafe.Markup  # a chart is made here, from numbers
+    template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    page = template.render(
+        style=markupsafe.Markup(style),  # noqa: S704 - a file of this package
+        style_hash=_content_hash(style),
+        figures=figures(result),
+        **_context(result),
+    )
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def render_apart(result: RunResult) -> str:
+    """Return what ``render`` does, made in a process of its own.
+
+    Drawing charts takes more than 100 MiB that a process never gives back: too much to leave in a training script, or
+    beside what is being measured.
+
+    Raises:
+        LoadtuneError: The page could not be made.
+    """
+    made = subprocess.run(
+        [sys.executable, "-m", "loadtune.show.page"],
+        input=msgspec.msgpack.encode(result),
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        raise LoadtuneError("the report could not be made", hint=made.stderr.decode(errors="replace")[-2000:])
+    return made.stdout.decode()
+
+
+def _content_hash(text: str) -> str:
+    """Return the hash by which the page's policy admits its own style and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _context(result: RunResult) -> dict[str, Any]:
+    best = result.best
+    chosen = result.trial(best.config_id) if best is not None else None
+    sentences = (
+        summary.reason_sentence(best) if best is not None else None,
+        summary.epoch_sentence(result),
+        summary.gain_sentence(result),
+        summary.fastest_sentence(result),
+        # A key figure says it where there is a pick.
+        *(summary.limit_sentences(result) if best is None else ()),
+    )
+    return {
+        "name": plain(result.probe.name or result.target),
+        "workload": summary.workload_sentence(result),
+        "headline": config_words(best.config) if best is not None else summary.headline(result),
+        "has_pick": best is not None,
+        "key_figures": tuple(_key_figures(result)),
+        "sentences": tuple(sentence for sentence in sentences if sentence),
+        "code": loader_code(best.config, result.probe.kept_arguments) if best is not None else None,
+        "leaders": _leaders(result),
+        "earlier": summary.earlier_sentence(result),
+        "document": summary.document_rows(result, chosen) if chosen is not None else (),
+        "findings": tuple(
+            (finding.severity, plain(finding.code), plain(finding.message), plain(finding.advice))
+            for finding in result.findings
+        ),
+        "trials": _trials(result),
+        "raw": DataTable(header=CSV_COLUMNS, rows=tuple(_raw_row(trial) for trial in result.trials)),
+        "cost": summary.cost_sentence(result),
+        "command": shlex.join(plain(word) for word in result.command),
+        "facts": tuple((name, plain(value)) for name, value in _facts(result) if value),
+    }
+
+
+def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
+    """Yield the numbers of the first glance: figure, unit, what it is."""
+    best = result.best
+    if best is None:
+        return
+    rate = best.samples_per_second
+    yield format_estimate(rate.estimate, rate.low, rate.high, unit=""), "samples/s", "95 % interval"
+    gain = summary.gain_number(result)
+    if gain is not None and result.baseline is not None:
+        number, _, interval = gain.partition(" ×")
+        yield number, f"×{interval}", f"the rate of {summary.baseline_words(result.baseline.config)}"
+    for name, used, limit in (
+        ("host", best.host_peak_bytes, result.limits.host_memory_bytes),
+        ("device", best.gpu_peak_bytes, result.limits.gpu_memory_bytes),
+    ):
+        if used is not None:
+            number, unit = format_bytes(used).split(" ")
+            allowed = f", {format_share(used / limit, 0)} of the {format_bytes(limit)} allowed" if limit else ""
+            yield number, unit, f"{name} memory at the peak{allowed}"
+
+
+def _leaders(result: RunResult) -> DataTable:
+    header = ("configuration", "samples/s (95 %)", "epoch", "host memory", "")
+    rows = (
+        (
+            config_words(row.config),
+            summary.trial_rate(row),
+            format_seconds(row.epoch_seconds),
+            format_bytes(row.host_peak_bytes),
+            ", ".join(summary.marks(result, row)),
+        )
+        for row in summary.leaders(result)
+    )
+    return DataTable(header=header, rows=tuple(rows))
+
+
+def _trials(result: RunResult) -> DataTable:
+    header = (
+        "batch", "workers", "settings", "status", "samples/s (95 %)", "first batch", "epoch", "wait p95", "host memory",
+        "device memory", "what it is, or why there is no number",
+    )  # fmt: skip
+    return _without_empty_columns(
+        DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))
+    )
+
+
+def _without_empty_columns(table: DataTable) -> DataTable:
+    """Return the table less the columns that say nothing, such as device memory on a machine without a device."""
+    said = [any(row[column] not in ("", "–") for row in table.rows) for column in range(len(table.header))]
+
+    def kept(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cell for cell, says in zip(cells, said, strict=True) if says)
+
+    return DataTable(header=kept(table.header), rows=tuple(map(kept, table.rows)))
+
+
+def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
+    # The status column has the kind already where they are the same word.
+    kind = trial.failure_kind if trial.failure_kind != trial.status else None
+    failure = ": ".join(plain(part) for part in (kind, trial.failure_reason) if part)
+    return (
+        "own" if trial.batch_size is None else format_count(trial.batch_size),
+        format_count(trial.num_workers),
+        other_words(trial.config),
+        trial.status,
+        summary.trial_rate(trial),
+        format_seconds(trial.first_batch_seconds),
+        format_seconds(trial.epoch_seconds),
+        format_seconds(trial.batch_wait_p95_seconds),
+        format_bytes(trial.host_peak_bytes),
+        format_bytes(trial.gpu_peak_bytes),
+        "; ".join(part for part in (", ".join(summary.marks(result, trial)), failure) if part),
+    )
+
+
+def _raw_row(trial: TrialResult) -> tuple[str, ...]:
+    return tuple(cell_text(getattr(trial, name)) for name in CSV_COLUMNS)
+
+
+def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
+    """Yield what a second run needs to be held against this one."""
+    plan, machine, probe = result.plan, result.environment, result.probe
+    yield "target", result.target
+    yield "started", result.started_at
+    yield "seed", str(plan.seed)
+    yield "plan", f"{plan.digest()} ({plan.search} search, {format_seconds(plan.time_budget_seconds)} at most)"
+    step = f", a step of {format_seconds(plan.consumer.step_seconds)} a batch" if plan.consumer.step_seconds else ""
+    yield "consumer", f"batches go to {plan.consumer.device}{step}"
+    yield "page cache", plan.cache
+    yield "precision asked for", f"±{format_share(plan.measurement.precision)}"
+    yield "counted as tied", f"within {format_share(plan.tie)}"
+    kept = ", ".join(probe.kept_arguments)
+    yield "kept from the given loader", kept
+    trials = "forked from one process" if probe.isolation == "fork" else "started afresh"
+    yield "each trial's process", trials + (f": {probe.isolation_reason}" if probe.isolation_reason else "")
+    yield "machine", f"{machine.hostname}, {machine.platform}"
+    cores = format_decimal(machine.usable_cpus, 0 if machine.usable_cpus == int(machine.usable_cpus) else 1)
+    yield "processor", f"{machine.cpu_model}; {cores} usable cores ({machine.usable_cpus_source})"
+    yield "memory limit", f"{format_bytes(machine.host_memory_limit_bytes)} ({machine.host_memory_limit_source})"
+    yield "shared memory", f"{format_bytes(machine.shm_free_bytes)} free of {format_bytes(machine.shm_total_bytes)}"
+    yield "accelerator", probe.accelerator or ", ".join(machine.accelerators) or "none"
+    packages = {**machine.packages, **({"torch": probe.torch_version} if probe.torch_version else {})}
+    versions = [f"loadtune {machine.loadtune_version}", f"Python {machine.python_version}"]
+    yield "versions", ", ".join(versions + [f"{name} {version}" for name, version in sorted(packages.items())])
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(render(msgspec.msgpack.decode(sys.stdin.buffer.read(), type=RunResult)).encode())

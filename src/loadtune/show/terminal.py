@@ -1,0 +1,166 @@
+"""The result of a run in a terminal of any width. The listeners that follow a sweep as it goes are in ``live``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.record.results import Finding, RunResult, TrialResult
+from loadtune.show import summary
+from loadtune.show.live import PlainListener, RichListener
+from loadtune.show.words import loader_code, other_words, plain
+from loadtune.units import format_bytes, format_seconds
+
+__all__ = ["PlainListener", "RichListener", "leaders_table", "print_result"]
+
+QUIET, NORMAL, VERBOSE = -1, 0, 1
+WIDE = 78
+"""Columns from which the table of leaders has room for the epoch and the device's memory."""
+
+_SEVERITY = {"info": "cyan", "warning": "yellow", "error": "red"}
+_EVERY_ROW = 10**9
+
+
+def print_result(result: RunResult, console: Console, verbosity: int = NORMAL) -> None:
+    """Print what a sweep found.
+
+    Args:
+        result: The run.
+        console: Where to.
+        verbosity: -1 the pick alone, on one line; 0 the leaders, the pick with its reason, the code to paste, the
+            findings; 1 every configuration, and why those without a number have none.
+    """
+    if verbosity <= QUIET:
+        console.print(Text(summary.headline(result)), soft_wrap=True)
+        return
+    for part in _parts(result, console.width, verbose=verbosity >= VERBOSE):
+        console.print(part)
+
+
+def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[RenderableType]:
+    yield Text(summary.workload_sentence(result), style="dim")
+    rows = summary.leaders(result, _EVERY_ROW if verbose else summary.LEADERS)
+    if rows:
+        yield leaders_table(result, rows, width)
+    earlier = summary.earlier_sentence(result)
+    if earlier is not None:
+        yield Padding(Text(earlier, style="dim"), (0, 0, 1, 0))
+    failures = _failures(result)
+    if failures and verbose:
+        yield _failures_table(failures)
+    yield _verdict(result)
+    if result.best is not None:
+        yield Text("\n" + loader_code(result.best.config, result.probe.kept_arguments), style="bold")
+    models = _document_table(result)
+    if models is not None:
+        yield models
+    yield from map(_finding, result.findings)
+    yield Text("\n" + summary.cost_sentence(result), style="dim")
+
+
+def leaders_table(result: RunResult, rows: Iterable[TrialResult], width: int) -> Table:
+    """Return the table of these rows, with the columns that differ between them and that ``width`` has room for."""
+    rows = tuple(rows)
+    columns = [column for column in _columns(result, width) if _says_something(column, rows)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
+    for name, justify, _ in columns:
+        # The last column says what a row is, and is the one that may wrap.
+        table.add_column(name, justify="right" if justify else "left", no_wrap=justify)
+    for row in rows:
+        picked = result.best is not None and row.config_id == result.best.config_id
+        cells = (Text(cell(row)) for _, _, cell in columns)
+        table.add_row(*cells, style="bold green" if picked else "dim" if row.within_limits is False else "")
+    return table
+
+
+_Column = tuple[str, bool, Callable[[TrialResult], str]]
+
+
+def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
+    wide: tuple[_Column, ...] = (
+        ("epoch", True, lambda row: format_seconds(row.epoch_seconds)),
+        ("device memory", True, lambda row: format_bytes(row.gpu_peak_bytes)),
+    )
+    apart: tuple[_Column, ...] = (
+        ("settings", False, lambda row: other_words(row.config)),
+        ("", False, lambda row: ", ".join(summary.marks(result, row))),
+    )
+    together: tuple[_Column, ...] = (
+        ("", False, lambda row: ", ".join(filter(None, (*summary.marks(result, row), other_words(row.config))))),
+    )
+    return (
+        ("batch", True, lambda row: "own" if row.batch_size is None else str(row.batch_size)),
+        ("workers", True, lambda row: str(row.num_workers)),
+        ("samples/s (95 %)", True, summary.trial_rate),
+        *(wide if width >= WIDE else ()),
+        ("memory", True, lambda row: format_bytes(row.host_peak_bytes)),
+        *(apart if width >= WIDE else together),
+    )
+
+
+def _says_something(column: _Column, rows: tuple[TrialResult, ...]) -> bool:
+    return any(column[2](row) not in ("", "–") for row in rows)
+
+
+def _verdict(result: RunResult) -> RenderableType:
+    lines: list[RenderableType] = []
+    if result.best is None:
+        lines.append(Text(summary.headline(result) + ".", style="bold red"))
+    else:
+        lines.append(Text.assemble(("Pick: ", "bold"), (summary.headline(result), "bold green")))
+        sentences = (
+            summary.reason_sentence(result.best),
+            summary.epoch_sentence(result),
+            summary.gain_sentence(result),
+            summary.fastest_sentence(result),
+        )
+        lines += [_indented(sentence) for sentence in sentences if sentence]
+    lines += [_indented(sentence) for sentence in summary.limit_sentences(result)]
+    return Group(*lines)
+
+
+def _indented(sentence: str) -> Padding:
+    return Padding(Text(sentence), (0, 0, 0, 2))
+
+
+def _document_table(result: RunResult) -> RenderableType | None:
+    chosen = result.trial(result.best.config_id) if result.best is not None else None
+    rows = summary.document_rows(result, chosen) if chosen is not None else ()
+    if not rows:
+        return None
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left", title_style="")
+    table.title = Text("The document's models for the pick, T and M measured")
+    for name in ("model", "it gives", "seen"):
+        table.add_column(name, min_width=len("batches N/B") if name == "model" else None)
+    for row in rows:
+        table.add_row(Text(row.name), Text(row.stated), Text(row.seen))
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _finding(finding: Finding) -> RenderableType:
+    head = Text.assemble((plain(finding.code), f"bold {_SEVERITY[finding.severity]}"), " ", plain(finding.message))
+    return Group(head, Padding(Text(plain(finding.advice), style="italic"), (0, 0, 0, 6)))
+
+
+def _failures(result: RunResult) -> tuple[TrialResult, ...]:
+    return tuple(trial for trial in result.trials if trial.status != "ok")
+
+
+def _failures_table(failures: tuple[TrialResult, ...]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("without a number", no_wrap=True)
+    table.add_column("why")
+    said: dict[tuple[LoaderConfig, str], list[str]] = {}
+    for trial in failures:
+        why = f"{trial.status}: {plain(trial.failure_reason or trial.failure_kind or 'not measured')}"
+        # Rows that differ in drop_last alone share their trials, and so what went wrong: it is said once.
+        said.setdefault((trial.config.steady, why), []).append(trial.config_id)
+    for (_, why), names in said.items():
+        table.add_row(Text("\n".join(names)), Text(why))
+    return table

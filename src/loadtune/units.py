@@ -1,0 +1,176 @@
+"""The only place where numbers become text, and text numbers: sizes, times, shares, rates."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from loadtune.errors import UsageError
+
+BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+_NUMBER_AND_UNIT = re.compile(r"\s*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """An amount of memory: a number of bytes, or a share of a limit that is known only on the machine."""
+
+    bytes: int | None = None
+    share: float | None = None
+
+    def resolve(self, limit_bytes: int) -> int:
+        """Return the amount in bytes, where a share is of ``limit_bytes``."""
+        if self.bytes is not None:
+            return self.bytes
+        return int((self.share or 0.0) * limit_bytes)
+
+
+def parse_size(text: str | int) -> Size:
+    """Return the size that ``512MiB``, ``8GB``, ``50%`` or a plain number of bytes stands for.
+
+    Raises:
+        UsageError: Not a size, not above zero, or more than 100 %.
+    """
+    number, unit = _split(str(text), what="size", example="512MiB, 8GB or 50%")
+    if unit == "%":
+        if not 0 < number <= 100:  # noqa: PLR2004 - a percentage
+            raise UsageError(f"size '{text}' is not a share of a limit: it must be above 0% and at most 100%")
+        return Size(share=number / 100)
+    factor = BYTES.get(unit.upper() or "B")
+    if factor is None:
+        raise UsageError(f"size '{text}' has an unknown unit '{unit}': use B, KiB, MiB, GiB, TiB, KB, MB, GB, TB or %")
+    if number * factor < 1:
+        raise UsageError(f"size '{text}' is not above zero")
+    return Size(bytes=round(number * factor))
+
+
+def parse_duration(text: str | float) -> float:
+    """Return the seconds that ``20ms``, ``60s``, ``2m`` or a plain number of seconds stands for.
+
+    Raises:
+        UsageError: Not a time, or negative.
+    """
+    number, unit = _split(str(text), what="time", example="20ms, 60s or 2m")
+    factor = SECONDS.get(unit.lower() or "s")
+    if factor is None:
+        raise UsageError(f"time '{text}' has an unknown unit '{unit}': use us, ms, s, m or h")
+    return number * factor
+
+
+def parse_share(text: str | float) -> float:
+    """Return the fraction that ``2%`` or ``0.02`` stands for.
+
+    Raises:
+        UsageError: Not a share, or not between 0 and 1.
+    """
+    number, unit = _split(str(text), what="share", example="2% or 0.02")
+    if unit not in ("", "%"):
+        raise UsageError(f"share '{text}' has an unknown unit '{unit}': write it like 2% or 0.02")
+    share = number / 100 if unit == "%" else number
+    if not 0 < share < 1:
+        raise UsageError(f"share '{text}' must be above 0% and below 100%")
+    return share
+
+
+def _split(text: str, *, what: str, example: str) -> tuple[float, str]:
+    match = _NUMBER_AND_UNIT.fullmatch(text)
+    if match is None or not math.isfinite(float(match[1])):
+        raise UsageError(f"'{text}' is not a {what}: write it like {example}")
+    return float(match[1]), match[2]
+
+
+def format_bytes(count: float | None) -> str:
+    """Return ``1.3 GiB``: three digits at most before the point, one after it above KiB."""
+    if count is None:
+        return "–"
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1000:  # noqa: PLR2004 - no fourth digit
+            return f"{size:.0f} {unit}" if unit == "B" or abs(size) >= 100 else f"{size:.1f} {unit}"  # noqa: PLR2004
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """Return ``850 µs``, ``12.3 ms``, ``4.21 s`` or ``3 min 12 s``."""
+    if seconds is None:
+        return "–"
+    if seconds >= 120:  # noqa: PLR2004
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s"
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= factor or unit == "µs":
+            return f"{_three_digits(seconds / factor)} {unit}"
+    raise AssertionError
+
+
+def format_rate(rate: float | None) -> str:
+    """Return ``3,032 samples/s``; three digits for rates below a hundred."""
+    return "–" if rate is None else f"{format_number(rate)} samples/s"
+
+
+def format_number(value: float) -> str:
+    """Return ``3,032``, ``31.4`` or ``0.123``: thousands grouped, three digits where it is small."""
+    return f"{value:,.0f}" if abs(value) >= 100 else _three_digits(value)  # noqa: PLR2004
+
+
+def format_count(count: int | None) -> str:
+    """Return ``50,000``: a whole number with its thousands grouped."""
+    return "–" if count is None else f"{count:,}"
+
+
+def format_decimal(value: float, digits: int = 1) -> str:
+    """Return ``781.2``: thousands grouped, ``digits`` after the point however large the value."""
+    return f"{value:,.{digits}f}"
+
+
+def format_estimate(
+    estimate: float, low: float | None, high: float | None, unit: str = "samples/s", *, digits: int = 2
+) -> str:
+    """Return ``3,032 ± 33 samples/s``, never with more digits than the interval allows.
+
+    The half-width has ``digits`` significant digits at most and the estimate ends at the same place.
+    """
+    suffix = f" {unit}" if unit else ""
+    if low is None or high is None:
+        return f"{format_number(estimate)}{suffix}"
+    half_width = max(high - estimate, estimate - low, 0.0)
+    if half_width == 0 or not math.isfinite(half_width):
+        return f"{format_number(estimate)}{suffix}"
+    place = math.floor(math.log10(half_width)) - digits + 1
+    if place >= 0:
+        step = 10**place
+        return f"{round(estimate / step) * step:,} ± {round(half_width / step) * step:,}{suffix}"
+    return f"{estimate:,.{-place}f} ± {half_width:.{-place}f}{suffix}"
+
+
+def format_ratio(ratio: float | None) -> str:
+    """Return ``2.1 ×``, with two digits after the point below 2 so that small gains stay visible."""
+    if ratio is None:
+        return "–"
+    return f"{ratio:.2f} ×" if ratio < 2 else f"{ratio:.1f} ×"  # noqa: PLR2004
+
+
+def format_share(share: float | None, digits: int = 1) -> str:
+    """Return ``2.1 %``."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _three_digits(value: float) -> str:
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Built-in targets: data made locally in the real formats, read by the real readers."""

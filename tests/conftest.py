@@ -1,0 +1,45 @@
+"""What holds for every test: a sentence that says what it proves, and no device tests where there is no device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse tests without a sentence; take out those that need a device where there is none."""
+    silent = sorted({item.nodeid for item in items if isinstance(item, pytest.Function) and not item.function.__doc__})
+    if silent:
+        raise pytest.UsageError(f"say in one sentence what it proves (a docstring): {', '.join(silent)}")
+    for_device = [item for item in items if item.get_closest_marker("gpu")]
+    if for_device and not has_device():
+        config.hook.pytest_deselected(items=for_device)
+        items[:] = [item for item in items if item not in for_device]
+
+
+def has_device() -> bool:
+    """Return whether this machine has an NVIDIA device that its driver answers for."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return False
+    listing = subprocess.run([command, "-L"], capture_output=True, text=True, check=False, timeout=30)
+    return listing.returncode == 0 and "GPU" in listing.stdout
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own settings out of the tests."""
+    for name in list(os.environ):
+        if name.startswith("LOADTUNE_") or name in ("NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, below which no configuration file lies."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

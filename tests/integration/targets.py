@@ -1,0 +1,183 @@
+"""Data sets whose behaviour is known exactly; tests name them as ``targets.py:name``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+import loadtune
+
+
+class Sleeping(Dataset[Any]):
+    """Sleeps for each sample: the rate of W workers is W / S, whatever the processor does."""
+
+    def __init__(self, samples: int = 4000, seconds: float = 0.005) -> None:
+        self.samples, self.seconds = samples, seconds
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        time.sleep(self.seconds)
+        return torch.zeros(4), index
+
+
+class Large(Dataset[Any]):
+    """1 MiB a sample."""
+
+    def __len__(self) -> int:
+        return 2000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((1 << 18,), float(index))
+
+
+class Misbehaving(Sleeping):
+    """Does something in a worker only, at the twentieth sample of each."""
+
+    def __init__(self, deed: str) -> None:
+        super().__init__(seconds=0.001)
+        self.deed, self.seen = deed, 0
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.seen += 1
+        if self.seen == 20 and get_worker_info() is not None:
+            self.misbehave()
+        return super().__getitem__(index)
+
+    def misbehave(self) -> None:
+        if self.deed == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.deed == "hang":
+            time.sleep(3600)
+        elif self.deed == "exit":
+            os._exit(3)
+        raise ValueError("sample of bad luck")
+
+
+class Counting(IterableDataset[Any]):
+    """An iterable of 100 samples that worker_init_fn shards, as torch's documentation shows."""
+
+    def __init__(self) -> None:
+        self.start, self.end = 0, 100
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self.start, self.end):
+            time.sleep(0.001)
+            yield number
+
+
+def shard(worker: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    share = 100 // info.num_workers
+    info.dataset.start, info.dataset.end = worker * share, (worker + 1) * share  # type: ignore[attr-defined]
+
+
+class ByTokens:
+    """A batch sampler of 3, 5, 7, 3, ... samples; its length is a lie."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in range(0, 150, 15):
+            yield from (
+                list(range(start, start + 3)),
+                list(range(start + 3, start + 8)),
+                list(range(start + 8, start + 15)),
+            )
+
+    def __len__(self) -> int:
+        return 1
+
+
+class OwnLoader:
+    """A loader of a kind of its own: 12 batches an epoch."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for _ in range(12):
+            time.sleep(0.01)
+            yield torch.zeros(self.batch_size, 2)
+
+
+def sleeping() -> Sleeping:
+    return Sleeping()
+
+
+def short() -> Sleeping:
+    return Sleeping(samples=170, seconds=0.002)
+
+
+def large() -> Large:
+    return Large()
+
+
+def misbehaving(deed: str) -> Misbehaving:
+    return Misbehaving(deed)
+
+
+def given_loader() -> DataLoader[Any]:
+    return DataLoader(Sleeping(), batch_size=8, num_workers=2, drop_last=True, shuffle=True)
+
+
+class Subclassed(DataLoader[Any]):
+    pass
+
+
+def subclassed() -> DataLoader[Any]:
+    return Subclassed(Sleeping())
+
+
+def sharded() -> DataLoader[Any]:
+    return DataLoader(Counting(), batch_size=10, num_workers=2, worker_init_fn=shard)
+
+
+def by_tokens() -> loadtune.Workload:
+    return loadtune.Workload(dataset=Sleeping(seconds=0.001), batch_sampler=ByTokens())
+
+
+def own_loader(config: loadtune.LoaderConfig) -> OwnLoader:
+    assert config.batch_size is not None
+    return OwnLoader(config.batch_size)
+
+
+def deaf_factory(config: loadtune.LoaderConfig) -> DataLoader[Any]:
+    return DataLoader(Sleeping(), batch_size=config.batch_size)
+
+
+def stuck() -> Sleeping:
+    return Sleeping(seconds=3600.0)
+
+
+def with_thread() -> Sleeping:
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True, name="keeper").start()
+    return Sleeping()
+
+
+def empty() -> Sleeping:
+    return Sleeping(samples=0)
+
+
+def raising() -> Sleeping:
+    raise RuntimeError("the disk is not mounted")
+
+
+def number() -> int:
+    return 7
+
+
+def broken_samples() -> Dataset[Any]:
+    return Misshapen()
+
+
+class Misshapen(Sleeping):
+    def __getitem__(self, index: int) -> Any:
+        raise KeyError("no such column")

@@ -1,0 +1,86 @@
+"""The command as a user types it, on data sets whose best loader arithmetic gives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from loadtune.record.results import CSV_COLUMNS
+
+TARGETS = Path(__file__).parent / "targets.py"
+
+
+def loadtune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loadtune.cli.app", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        timeout=100,
+    )
+
+
+def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> None:
+    """5 ms of waiting a sample feed as many workers as there are: the sweep goes on beyond the cores by itself."""
+    done = loadtune(
+        "sweep", f"{TARGETS}:sleeping", "--batch-size", "16", "--time-budget", "30s", "--output", "run",
+        "--export-json", "-", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["best"]["config"]["num_workers"] >= 8
+    rate = result["best"]["samples_per_second"]
+    assert rate["low"] <= rate["estimate"] <= rate["high"]
+    assert 0.85 <= rate["estimate"] / (200 * result["best"]["config"]["num_workers"]) <= 1.01
+
+
+def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
+    """run.json, trials.jsonl, trials.csv and report.html are there; CSV on stdout is the CSV in the directory."""
+    done = loadtune(
+        "sweep", f"{TARGETS}:short", "--batch-size", "16,32", "--num-workers", "0,2", "--time-budget", "12s",
+        "--output", "run", "--export-csv", "-", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert done.stdout == (tmp_path / "run" / "trials.csv").read_text()
+    assert tuple(rows[0]) == CSV_COLUMNS
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [trial["config_id"] for trial in stored["trials"]] == [row["config_id"] for row in rows]
+    assert len((tmp_path / "run" / "trials.jsonl").read_text().splitlines()) == stored["cost"]["trials"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert all(row["config_id"] in page for row in rows)
+    chosen = next(row for row in rows if row["chosen"] == "true")
+    assert chosen["num_workers"] == "2"
+    epoch = next(trial for trial in stored["trials"] if trial["config_id"] == chosen["config_id"])
+    assert epoch["epoch_was_run"] is True
+
+
+def test_nothing_that_fits_is_exit_three_with_what_would(tmp_path: Path) -> None:
+    """Under 10 MiB not even one process fits: exit 3, the need is named, and the rows are kept."""
+    done = loadtune(
+        "sweep", f"{TARGETS}:short", "--batch-size", "16", "--num-workers", "0", "--time-budget", "8s",
+        "--host-memory", "10MiB", "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "MiB" in done.stderr
+    assert (tmp_path / "run" / "trials.csv").exists()
+
+
+def test_show_and_report_tell_a_kept_run_again(tmp_path: Path) -> None:
+    """The choice of a run directory is printed by show, and its page is written anew by report."""
+    made = loadtune(
+        "sweep", f"{TARGETS}:short", "--batch-size", "16", "--num-workers", "0,2", "--time-budget", "8s",
+        "--output", "run", cwd=tmp_path,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    shown = loadtune("show", "run", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "num_workers=2" in shown.stdout
+    written = loadtune("report", "run", "-o", "page.html", cwd=tmp_path)
+    assert written.returncode == 0
+    assert (tmp_path / "page.html").read_text() == (tmp_path / "run" / "report.html").read_text()

@@ -1,0 +1,279 @@
+"""Single trials in the real trial host, against data sets whose rate and memory arithmetic gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, Measurement, TrialRequest
+from loadtune.errors import TargetError
+from loadtune.record.results import SteadyMeasurement, TrialRecord
+from loadtune.run.protocol import Setup
+from loadtune.run.supervisor import Supervisor
+
+TARGETS = Path(__file__).parent / "targets.py"
+QUICK = Measurement(max_seconds=1.0, real_epoch_seconds=0.0)
+
+
+@contextmanager
+def supervisor(name: str, *, timeout: float = 60.0, **arguments: str) -> Iterator[Supervisor]:
+    setup = Setup(target=f"{TARGETS}:{name}", arguments=arguments, device="cpu", seed=0, warm_seconds=0.0)
+    with Supervisor(setup, trial_timeout_seconds=timeout) as running:
+        yield running
+
+
+def request(*, measurement: Measurement = QUICK, step: float = 0.0, **settings: Any) -> TrialRequest:
+    return TrialRequest(
+        order=0,
+        block=0,
+        phase="screen",
+        config=LoaderConfig.normalised(**settings),
+        drop_last=(False, True),
+        measurement=measurement,
+        consumer=Consumer(step_seconds=step),
+    )
+
+
+def mean_rate(record: TrialRecord) -> float:
+    steady = steady_of(record)
+    return steady.samples_measured / steady.measured_seconds
+
+
+def best_rate(running: Supervisor, wanted: TrialRequest, *, expected: float) -> float:
+    """Return the best rate of up to three trials: other work on the machine only ever slows a trial down."""
+    best = 0.0
+    for _ in range(3):
+        best = max(best, mean_rate(running.run(wanted)))
+        if best > 0.94 * expected:
+            break
+    return best
+
+
+def steady_of(record: TrialRecord) -> SteadyMeasurement:
+    assert record.status == "ok", record.failure_reason
+    assert record.steady is not None
+    return record.steady
+
+
+def running_below() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@pytest.fixture(scope="module")
+def sleeping() -> Iterator[Supervisor]:
+    with supervisor("sleeping") as running:
+        yield running
+
+
+@pytest.mark.parametrize(("batch_size", "num_workers"), [(16, 0), (16, 1), (64, 2), (16, 4), (16, 8)])
+def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
+    sleeping: Supervisor, batch_size: int, num_workers: int
+) -> None:
+    """5 ms a sample make 200·W samples/s less what a sleep overshoots: within 6 % below, never above."""
+    truth = 200 * max(1, num_workers)
+    rate = best_rate(sleeping, request(batch_size=batch_size, num_workers=num_workers), expected=truth)
+    assert 0.94 <= rate / truth <= 1.003
+
+
+def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
+    """A step of 50 ms on batches of 8, loaded by 4 workers in 40 ms / 4, gives 160 samples/s and short waits."""
+    slow = request(batch_size=8, num_workers=4, step=0.05)
+    assert 0.94 <= best_rate(sleeping, slow, expected=160) / 160 <= 1.003
+    assert steady_of(sleeping.run(slow)).batch_wait_p50_seconds < 0.005
+
+
+def test_shared_memory_of_a_full_queue_is_one_batch_more_than_prefetched() -> None:
+    """With 1 MiB samples and a slow consumer /dev/shm grows by (P·W + 1)·B·M, to the batch."""
+    plan = Measurement(max_seconds=1.0, real_epoch_seconds=0.0, pause_seconds=1.0)
+    with supervisor("large") as running:
+        record = running.run(request(batch_size=4, num_workers=2, step=0.05, measurement=plan))
+    batch = steady_of(record).bytes_per_batch
+    assert batch == 4 * (1 << 20)
+    assert record.memory.shm_peak_bytes is not None
+    assert record.memory.host_peak_bytes is not None
+    assert abs(record.memory.shm_peak_bytes - 5 * batch) <= batch
+    assert record.memory.host_peak_bytes > record.memory.shm_peak_bytes
+
+
+def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
+    """170 samples in batches of 16 are 11 batches, the last of 10; dropped, 10 batches and 160 samples."""
+    with supervisor("short") as running:
+        epochs = steady_of(running.run(request(batch_size=16, num_workers=2, measurement=Measurement()))).epochs
+    assert [(one.drop_last, one.batches, one.samples) for one in epochs] == [(False, 11, 170), (True, 10, 160)]
+    assert all(0.16 < one.seconds < 0.8 for one in epochs)
+
+
+def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
+    """170 samples of 2 ms are over in 0.1 s with 4 workers; the steady rate is 2,000 samples/s all the same."""
+    with supervisor("short") as running:
+        rate = mean_rate(running.run(request(batch_size=16, num_workers=4)))
+    assert 0.9 <= rate / 2000 <= 1.003
+
+
+def test_samples_of_uneven_batches_are_counted() -> None:
+    """Batches of 3, 5 and 7 samples of 1 ms give the same samples/s as any other batches, 5 a batch in the mean."""
+    with supervisor("by_tokens") as running:
+        assert running.probe.batch_size_is_swept is False
+        record = running.run(request(batch_size=None, num_workers=2))
+    assert steady_of(record).samples_per_batch == pytest.approx(5.0, rel=0.05)
+    assert 0.8 <= mean_rate(record) / 2000 <= 1.003
+
+
+def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
+    """worker_init_fn writes to the data set that it finds in the worker, and the endless stream honours it."""
+    with supervisor("sharded") as running:
+        assert running.probe.baseline.num_workers == 2
+        record = running.run(request(batch_size=10, num_workers=2))
+    assert 0.8 <= mean_rate(record) / 2000 <= 1.003
+
+
+def test_a_loader_of_its_own_kind_is_measured_with_its_restarts() -> None:
+    """10 ms a batch of 20 give 2,000 samples/s, and the record says that the stream restarts."""
+    with supervisor("own_loader") as running:
+        record = running.run(request(batch_size=20, num_workers=0))
+    assert steady_of(record).reshuffled_passes is False
+    assert mean_rate(record) == pytest.approx(2000, rel=0.05)
+
+
+def test_a_factory_that_does_not_do_as_asked_is_found_out() -> None:
+    """A row never names 2 workers when the loader that was built has none."""
+    with supervisor("deaf_factory") as running:
+        record = running.run(request(batch_size=8, num_workers=2))
+    assert record.status == "failed"
+    assert "num_workers=2" in (record.failure_reason or "")
+
+
+@pytest.mark.parametrize(
+    ("deed", "kind", "words"),
+    [
+        ("kill", "worker_killed", "was killed by SIGKILL"),
+        ("exit", "worker_error", "ended with exit code 3"),
+        ("raise", "worker_error", "bad luck"),
+    ],
+)
+def test_a_worker_that_dies_makes_a_row_with_a_reason(deed: str, kind: str, words: str) -> None:
+    """A killed, exited or raising worker fails its trial by kind and words, and the next trial runs as before."""
+    with supervisor("misbehaving", deed=deed) as running:
+        broken = running.run(request(batch_size=8, num_workers=2))
+        sound = running.run(request(batch_size=8, num_workers=0))
+    assert (broken.status, broken.failure_kind) == ("failed", kind)
+    assert words in (broken.failure_reason or "")
+    assert sound.status == "ok"
+
+
+def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
+    """Workers that sleep for an hour are ended with their trial after 3 s, and none of them is left."""
+    before = running_below()
+    with supervisor("misbehaving", deed="hang", timeout=3.0) as running:
+        record = running.run(request(batch_size=8, num_workers=2))
+        left = running_below() - before
+    assert (record.status, record.failure_kind) == ("hung", "hung")
+    assert record.seconds < 6
+    assert len(left) == 1, "only the trial host is left"
+
+
+def test_a_killed_supervisor_leaves_no_process_behind() -> None:
+    """SIGKILL of the parent while workers sleep for an hour ends host, trial and workers within 3 s."""
+    script = (
+        "import sys; sys.path[:0] = sys.argv[1:]; from test_trials import *\n"
+        "with supervisor('misbehaving', deed='hang') as running: running.run(request(batch_size=8, num_workers=2))"
+    )
+    folders = [str(TARGETS.parent)]
+    with subprocess.Popen([sys.executable, "-c", script, *folders]) as parent:
+        below: list[psutil.Process] = []
+        deadline = time.monotonic() + 30
+        while len(below) < 4 and time.monotonic() < deadline:
+            time.sleep(0.2)
+            below = psutil.Process(parent.pid).children(recursive=True)
+        time.sleep(1.0)
+        parent.kill()
+    assert len(below) >= 4, "host, trial and two workers were there"
+    _, alive = psutil.wait_procs(below, timeout=3)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_first_sample_that_hangs_is_a_target_that_cannot_be_used() -> None:
+    """A sample that takes for ever is given the trial's time, and named."""
+    setup = Setup(
+        target=f"{TARGETS}:stuck", arguments={}, device="cpu", seed=0, warm_seconds=0.0, probe_timeout_seconds=1.0
+    )
+    with pytest.raises(TargetError, match="took more than 1 s"), Supervisor(setup, trial_timeout_seconds=1.0):
+        pass
+
+
+def test_nothing_of_a_trial_is_left_in_the_temporary_directory() -> None:
+    """What multiprocessing writes there for its sockets goes with the host."""
+    place = Path(tempfile.gettempdir())
+    before = {*place.glob("pymp-*"), *place.glob("loadtune-*")}
+    with supervisor("sleeping") as running:
+        running.run(request(batch_size=16, num_workers=2))
+    assert {*place.glob("pymp-*"), *place.glob("loadtune-*")} == before
+
+
+def test_a_thread_alive_after_building_the_data_set_forbids_to_fork() -> None:
+    """The probe names the thread, trials run in fresh processes, and their rate is the same."""
+    with supervisor("with_thread") as running:
+        assert running.probe.isolation == "fresh"
+        assert "keeper" in (running.probe.isolation_reason or "")
+        record = running.run(request(batch_size=16, num_workers=2))
+    assert record.isolation == "fresh"
+    assert 0.94 <= mean_rate(record) / 400 <= 1.003
+
+
+def test_nothing_is_left_of_a_closed_supervisor() -> None:
+    """After close neither host nor workers run, and /dev/shm holds what it held."""
+    before, processes = sorted(os.listdir("/dev/shm")), running_below()
+    with supervisor("sleeping") as running:
+        running.run(request(batch_size=16, num_workers=4))
+    assert running_below() == processes
+    assert sorted(os.listdir("/dev/shm")) == before
+
+
+def test_samples_that_cannot_be_loaded_are_said_before_any_trial() -> None:
+    """A data set that raises for its first sample is no target: one sentence, with the traceback beside it."""
+    with pytest.raises(TargetError, match="no such column") as raised, supervisor("broken_samples"):
+        pass
+    assert "targets.py" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty", "is empty"),
+        ("raising", "the disk is not mounted"),
+        ("number", "is no factory"),
+        ("TARGETS", "has no attribute"),
+        ("slepping", "did you mean 'sleeping'"),
+        ("subclassed", "subclass of DataLoader"),
+    ],
+)
+def test_a_target_that_gives_nothing_to_load_says_why(name: str, words: str) -> None:
+    """An empty data set, a raising factory, a number, a missing name and a subclass are refused in a sentence each."""
+    with pytest.raises(TargetError, match=words), supervisor(name):
+        pass
+
+
+def test_a_given_loader_is_the_baseline_and_keeps_the_rest() -> None:
+    """Batch 8, 2 workers and drop_last of the given loader are the baseline that is measured."""
+    with supervisor("given_loader") as running:
+        baseline = running.probe.baseline
+    assert (baseline.batch_size, baseline.num_workers, baseline.drop_last) == (8, 2, True)
+
+
+def test_a_trial_that_outlasts_the_time_budget_is_ended_and_is_no_failure(sleeping: Supervisor) -> None:
+    """With 1 s left a batch of 1,024 samples of 5 ms is cut short: interrupted, not hung, within 2 s."""
+    record = sleeping.run(request(batch_size=1024, num_workers=1), within_seconds=1.0)
+    assert (record.status, record.failure_kind) == ("interrupted", None)
+    assert record.failure_reason == "the time budget ended while it was measured"
+    assert record.seconds < 2.0

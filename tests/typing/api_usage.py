@@ -1,0 +1,76 @@
+"""The public API as a training script uses it. mypy reads this file; nobody runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch.utils.data import DataLoader, Dataset
+from typing_extensions import assert_type
+
+import loadtune
+from loadtune import Best, LoaderConfig, Run, Workload
+
+
+class Numbers(Dataset[int]):
+    """Numbers."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def tune_and_load() -> DataLoader[Any]:
+    """Sweep a data set, then take the loader that was chosen."""
+    dataset = Numbers()
+    run = loadtune.sweep(
+        dataset, batch_size=[32, 64, 128], num_workers=range(9), pin_memory="auto", drop_last=True,
+        host_memory="8GiB", time_budget="30s", seed=1,
+    )  # fmt: skip
+    assert_type(run, Run)
+    best = run.best
+    assert_type(best, Best)
+    assert_type(best.config, LoaderConfig)
+    kwargs: dict[str, Any] = best.loader_kwargs()
+    assert_type(best.samples_per_second.low, float)
+    return best.loader(dataset, **kwargs, shuffle=True)
+
+
+def tune_other_targets() -> list[Run]:
+    """Sweep what else a target can be: a name, a loader, a workload, a function."""
+    return [
+        loadtune.sweep("cifar10", batch_size="32..512:x2"),
+        loadtune.sweep("data.py:train", step_time="20ms"),
+        loadtune.sweep(DataLoader(Numbers(), batch_size=32)),
+        loadtune.sweep(Workload(dataset=Numbers(), name="numbers"), gpu_memory="90%"),
+    ]
+
+
+def look_at(folder: Path) -> pd.DataFrame:
+    """Load a run and write it in every format."""
+    run = loadtune.load(folder)
+    run.to_csv(folder / "a.csv")
+    run.to_json(str(folder / "a.json"))
+    run.to_html(folder / "a.html")
+    if run.gain is not None and run.fastest is not None:
+        assert_type(run.gain.low, float)
+        assert_type(run.fastest.config_id, str)
+    frame = run.to_frame()
+    assert_type(frame, pd.DataFrame)
+    return frame
+
+
+def survive() -> int:
+    """Catch what a sweep raises."""
+    try:
+        loadtune.sweep("nowhere")
+    except loadtune.TargetError as error:
+        return error.exit_code
+    except (loadtune.NothingFitsError, loadtune.TooNoisyError, loadtune.TrialHostError) as error:
+        return error.exit_code
+    except loadtune.LoadtuneError as error:
+        return len(error.hint or "")
+    return 0

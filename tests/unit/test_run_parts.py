@@ -1,0 +1,140 @@
+"""The parts of the parent process that need no trial: /proc parsers, growth, messages, post-mortem, NVML."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from loadtune.run import memory, postmortem
+from loadtune.run.gpu import DeviceMemory
+from loadtune.run.memory import TreeMemory, parse_rollup
+from loadtune.run.protocol import Channel, Look, Looked
+from loadtune.run.supervisor import growth
+
+ROLLUP = b"""55d5c0e6b000-7ffd6a5e2000 ---p 00000000 00:00 0                          [rollup]
+Rss:              884 kB
+Pss:              385 kB
+Pss_Dirty:         68 kB
+Pss_Anon:          68 kB
+Pss_File:         117 kB
+Pss_Shmem:        200 kB
+Private_Clean:     64 kB
+Private_Dirty:     68 kB
+"""
+
+
+def test_rollup_is_read_to_the_byte() -> None:
+    """385 kB of proportional set size, 200 kB of it shared memory, 132 kB private, as the kernel wrote them."""
+    seen = parse_rollup(ROLLUP)
+    assert (seen.pss, seen.pss_shmem, seen.private) == (385 * 1024, 200 * 1024, 132 * 1024)
+
+
+def test_memory_of_this_process_is_read() -> None:
+    """A process that holds 64 MiB more has a proportional set size at least 60 MiB larger."""
+    before = memory.read_process(os.getpid())
+    block = bytearray(os.urandom(1)) * (64 << 20)
+    after = memory.read_process(os.getpid())
+    assert before is not None
+    assert after is not None
+    assert after.pss - before.pss > 60 << 20
+    del block
+
+
+def test_a_process_that_is_gone_has_no_memory() -> None:
+    """A process id that does not exist gives None and no exception."""
+    assert memory.read_process(2**22 + 1) is None
+    assert memory.descendants(2**22 + 1) == []
+
+
+def test_growth_is_what_lies_beyond_the_noise_of_allocators() -> None:
+    """100 MiB over 100 batches is 1 MiB a batch; 10 MiB is noise; batches in shared memory are no growth."""
+    mib = 1 << 20
+    first = TreeMemory(resident=400 * mib, shm=0)
+    assert growth([(0, first), (100, TreeMemory(resident=500 * mib, shm=0))]) == pytest.approx(mib)
+    assert growth([(0, first), (100, TreeMemory(resident=410 * mib, shm=0))]) is None
+    assert growth([(0, first), (100, TreeMemory(resident=500 * mib, shm=100 * mib))]) is None
+
+
+def test_messages_arrive_whole_and_a_closed_line_is_known() -> None:
+    """What is sent is received with its type; silence is None; a closed other end raises EOFError."""
+    here, socket = Channel.pair()
+    with here:
+        with Channel(socket) as there:
+            here.send(Look(batches=7))
+            there.send(Looked())
+            assert there.receive() == Look(batches=7)
+            assert here.receive() == Looked()
+            assert here.receive(timeout=0.01) is None
+        with pytest.raises(EOFError):
+            here.receive()
+
+
+@pytest.mark.parametrize(
+    ("type_name", "message", "kind"),
+    [
+        ("RuntimeError", "unable to allocate shared memory(shm) for file </torch_1>", "shm_full"),
+        ("RuntimeError", "DataLoader worker (pid 1) is killed by signal: Bus error. It is possible ...", "shm_full"),
+        ("RuntimeError", "DataLoader worker (pid 1) is killed by signal: Killed. ", "worker_killed"),
+        ("RuntimeError", "Too many open files. Communication with the workers is no longer possible.", "open_files"),
+        ("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes", "host_oom"),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB", "device_oom"),
+        ("AttributeError", "Can't pickle local object 'build.<locals>.<lambda>'", "pickle"),
+        (
+            "ValueError",
+            "Caught ValueError in DataLoader worker process 0.\nOriginal ...\nValueError: x",
+            "worker_error",
+        ),
+        ("ValueError", "bad luck", "user_error"),
+    ],
+)
+def test_messages_are_sorted_by_what_caused_them(type_name: str, message: str, kind: str) -> None:
+    """Each message that torch or the kernel words is known by its kind."""
+    assert postmortem.explain_exception(type_name, message).kind == kind
+
+
+def test_a_death_by_signal_is_named() -> None:
+    """A wait status of 9 is SIGKILL, and the last words on stderr are in the reason."""
+    found = postmortem.explain_status(signal.SIGKILL, "warning\nlast words\n")
+    assert (found.kind, "SIGKILL" in found.reason, "last words" in found.reason) == ("trial_killed", True, True)
+
+
+class ScriptedNvml:
+    """Stands in for the pynvml module."""
+
+    def __init__(self, *, fails_at: str | None = None) -> None:
+        self.fails_at = fails_at
+        self.asked: list[str] = []
+
+    def _call(self, name: str) -> None:
+        if self.fails_at == name:
+            raise RuntimeError(name)
+
+    def nvmlInit(self) -> None:
+        self._call("init")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        self._call("handle")
+        self.asked.append(uuid)
+        return f"handle of {uuid}"
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:
+        self._call("info")
+        assert handle == "handle of GPU-2"
+        return type("Info", (), {"used": 5 << 30})
+
+
+def test_the_device_is_found_by_uuid() -> None:
+    """Memory is read from the device of that UUID, whatever its index."""
+    nvml = ScriptedNvml()
+    assert DeviceMemory("GPU-2", nvml).used_bytes() == 5 << 30
+    assert nvml.asked == ["GPU-2"]
+
+
+@pytest.mark.parametrize("fails_at", ["init", "handle", "info"])
+def test_nvml_that_fails_gives_none(fails_at: str) -> None:
+    """A missing driver, an unknown device and a refused reading are None each, never an exception."""
+    assert DeviceMemory("GPU-2", ScriptedNvml(fails_at=fails_at)).used_bytes() is None
+    assert DeviceMemory(None).used_bytes() is None

@@ -1,0 +1,59 @@
+"""The lag-mW estimator against streams whose rate is known exactly."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from loadtune.measure.steady import Round, half_width_share, is_steady, truncation, windows
+
+
+def rounds_of(seconds: list[float], batches: int = 4, samples: int = 64) -> list[Round]:
+    return [Round(seconds=one, samples=samples, batches=batches) for one in seconds]
+
+
+def test_windows_of_whole_rounds_give_the_exact_rate_of_a_bursty_stream() -> None:
+    """Four workers that each need 0.4 s a batch hand out bursts of four: every window says 160 samples/s exactly."""
+    rates = [window.samples_per_second for window in windows(rounds_of([0.4] * 10), 0.5)]
+    assert rates == [pytest.approx(160.0)] * 5
+
+
+def test_a_rest_shorter_than_a_window_is_left_out() -> None:
+    """Five rounds of 0.2 s hold one window of 0.5 s or more, and a rest of 0.4 s that is none."""
+    found = windows(rounds_of([0.2] * 5), 0.5)
+    assert [(window.batches, window.samples) for window in found] == [(12, 192)]
+
+
+def test_a_slow_start_is_cut_off() -> None:
+    """Ten rounds at a third of the pace before forty at full pace are found to be the transient."""
+    assert 8 <= truncation(rounds_of([0.3] * 10 + [0.1] * 40)) <= 12
+
+
+def test_a_few_rounds_are_never_cut() -> None:
+    """With fewer than ten blocks a transient cannot be told from noise, so nothing is left out."""
+    assert truncation(rounds_of([0.9, 0.1, 0.1, 0.1])) == 0
+
+
+def test_noise_is_not_taken_for_a_transient() -> None:
+    """Of 300 streams of pure noise (sd 10 %) at most 5 % lose anything at the start."""
+    dice = random.Random(0)  # noqa: S311 - not for secrets
+    cut = sum(truncation(rounds_of([dice.gauss(0.1, 0.01) for _ in range(40)])) > 0 for _ in range(300))
+    assert cut <= 15
+
+
+def test_halves_that_differ_by_more_than_five_percent_are_not_steady() -> None:
+    """A rate that falls from 100 to 90 between the halves is no steady state; one from 100 to 97 is."""
+    assert not is_steady([100, 100, 90, 90])
+    assert is_steady([100, 100, 97, 97])
+
+
+def test_one_window_is_no_evidence_of_a_steady_state() -> None:
+    """A single window has no second half to agree with."""
+    assert not is_steady([100.0])
+
+
+def test_half_width_is_students_t_over_the_root_of_n() -> None:
+    """Windows 98, 100, 102 have sd 2, so the half-width is 4.30·2/√3 = 4.97, or 4.97 % of 100."""
+    assert half_width_share([98.0, 100.0, 102.0]) == pytest.approx(0.0497, abs=2e-4)
+    assert half_width_share([100.0]) == float("inf")

@@ -1,0 +1,141 @@
+"""The run directory: checked before, written whole, read with care."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from factories import HOSTILE, make_record, make_result
+from loadtune.describe.config import LoaderConfig
+from loadtune.errors import OutputError, RunDirectoryError
+from loadtune.record.results import RunResult, TrialRecord
+from loadtune.record.store import RunHeader, RunStore, load_run, write_atomically
+
+
+def header_of(result: RunResult) -> RunHeader:
+    return RunHeader(
+        target=result.target,
+        command=result.command,
+        started_at=result.started_at,
+        environment=result.environment,
+        plan=result.plan,
+        limits=result.limits,
+        probe=result.probe,
+    )
+
+
+def test_nothing_is_written_before_the_store_is_opened(tmp_path: Path) -> None:
+    """Creating a store for a new place leaves no trace there."""
+    RunStore.create(tmp_path / "a" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_with_hostile_strings_comes_back_equal(tmp_path: Path) -> None:
+    """Markup, escapes and newlines in names and reasons are read back as they were."""
+    result = make_result(hostile=HOSTILE)
+    store = RunStore.create(tmp_path / "run")
+    store.open(header_of(result))
+    store.finish(result)
+    assert load_run(tmp_path / "run") == result
+
+
+def test_each_trial_is_a_line_that_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    """After append returns, another reader finds the whole line."""
+    store = RunStore.create(tmp_path / "run")
+    store.open(header_of(make_result()))
+    for order in range(3):
+        store.append(make_record(LoaderConfig(batch_size=8), 100.0, order=order))
+        lines = (tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()
+        assert msgspec.json.decode(lines[-1], type=TrialRecord).order == order
+    store.close()
+
+
+def test_a_run_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
+    """A second run in one directory is refused, with --force it replaces the first, its report and its rows too."""
+    place = tmp_path / "run"
+    store = RunStore.create(place)
+    store.open(header_of(make_result()))
+    store.close()
+    (place / "report.html").write_text("old")
+    with pytest.raises(OutputError, match="--force"):
+        RunStore.create(place)
+    again = RunStore.create(place, force=True)
+    again.open(header_of(make_result()))
+    again.close()
+    assert not (place / "report.html").exists()
+
+
+def test_a_directory_of_something_else_is_never_taken(tmp_path: Path) -> None:
+    """--force does not write into a directory that holds no run."""
+    (tmp_path / "thesis.tex").write_text("...")
+    with pytest.raises(OutputError, match="holds no run"):
+        RunStore.create(tmp_path, force=True)
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
+    """A path that is a file, or goes through one, is refused before anything is measured."""
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(OutputError):
+            RunStore.create(place)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "new/" + "x" * 300, "a\0b", "/".join(["deep"] * 1000)])
+def test_an_impossible_name_is_refused(name: str, tmp_path: Path) -> None:
+    """A name that no file can have is refused before anything is measured, and nothing is left behind."""
+    with pytest.raises(OutputError, match="cannot be written"):
+        RunStore.create(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_not_finished_says_where_its_trials_are(tmp_path: Path) -> None:
+    """A directory with a header alone is no result."""
+    store = RunStore.create(tmp_path / "run")
+    store.open(header_of(make_result()))
+    store.close()
+    with pytest.raises(RunDirectoryError, match=r"not finished.*trials\.jsonl"):
+        load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[1]", "holds no run"),
+        (b'{"schema": "other/9"}', "schema"),
+        (b'{"schema": "loadtune.run/1", "cost": {}}', "damaged"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    """Empty, binary, foreign and incomplete files are refused in a sentence each, never unpickled or guessed at."""
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(RunDirectoryError, match=words):
+        load_run(tmp_path)
+
+
+def test_a_directory_without_a_run_is_named(tmp_path: Path) -> None:
+    """An empty directory and a missing one are told apart."""
+    with pytest.raises(RunDirectoryError, match="holds no run"):
+        load_run(tmp_path)
+    with pytest.raises(RunDirectoryError, match="does not exist"):
+        load_run(tmp_path / "missing")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full at the last moment leaves what was there before."""
+    place = tmp_path / "run.json"
+    place.write_text("old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(place, b"new")
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("run.json", "old")]

@@ -1,0 +1,247 @@
+"""What is seen in a terminal: the result at several widths, and the listeners."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from rich.console import Console
+
+from factories import (
+    HOSTILE,
+    make_environment,
+    make_probe,
+    make_record,
+    make_request,
+    make_result,
+    make_trial,
+    with_trials,
+)
+from hostile import hostile_text, is_harmless_on_a_terminal
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.record.results import Cost, Interval, MemoryLimits, RunResult
+from loadtune.run.events import Progress
+from loadtune.show import live, page, summary, tables
+from loadtune.show.terminal import PlainListener, RichListener, print_result
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+PLAN = SweepPlan(target="cifar10", space=SearchSpace(num_workers=(0, 1, 2, 4), pin_memory=(False,)))
+PROGRESS = Progress(
+    elapsed_seconds=12.0,
+    budget_seconds=60.0,
+    trials_done=7,
+    best=LoaderConfig(batch_size=256, num_workers=2),
+    best_samples_per_second=2835.0,
+)
+
+
+def printed(result: RunResult, width: int, verbosity: int = 0, *, terminal: bool = False) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=terminal, color_system="truecolor" if terminal else None)
+    print_result(result, console, verbosity)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+@pytest.mark.parametrize(("width", "verbosity"), [(60, 0), (80, 0), (200, 1)])
+def test_the_result_looks_as_it_did(width: int, verbosity: int) -> None:
+    """The text is that of the snapshot; SNAPSHOTS=write renews it, to be read before it is kept."""
+    text = printed(make_result(), width, verbosity)
+    path = SNAPSHOTS / f"terminal_{width}.txt"
+    if os.environ.get("SNAPSHOTS") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    """Nothing wraps by itself or is cut, and the code to paste is whole."""
+    text = printed(make_result(), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "    dataset, batch_size=256, num_workers=2," in text
+
+
+def test_the_result_says_what_to_do() -> None:
+    """Pick, interval, reason, gain, fastest, limit, code, models, findings and cost are all there."""
+    text = printed(make_result(), 200)
+    for words in (
+        "Pick: 2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)",
+        "Batch 512 is no faster (+0.8 %, within noise)",
+        "1.86 ± 0.04 × the rate of torch's defaults (0 workers, batch 64)",
+        "Fastest: 2 workers, batch 512",
+        "645 MiB at the peak, 72 % of the 900 MiB allowed",
+        "50,000 / 256 = 195.3",
+        "31.0 s of work in series",
+        "LT001",
+        "44 trials in 58.3 s",
+    ):
+        assert words in text
+
+
+def test_quiet_is_one_line() -> None:
+    """With -q the pick alone is printed, however narrow the terminal."""
+    assert printed(make_result(), 20, -1) == "2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)\n"
+
+
+def test_verbose_says_why_there_is_no_number() -> None:
+    """With -v every failure is there with its reason."""
+    text = printed(make_result(), 200, 1)
+    assert "b512-w4            refused: a batch ahead of every worker needs 70.4 MiB" in text
+    assert text.count("hung: no batch for 60.0 s") == 1
+    assert text.count("worker 1 raised ValueError") == 1
+
+
+def test_nothing_fits_says_what_would() -> None:
+    """Without a pick the terminal says so, with the least memory measured beside the limit."""
+    text = printed(make_result(best=None, fastest=None, gain=None), 200)
+    assert "No configuration that was measured meets the limits." in text
+    assert "The least host memory measured was 964 MiB, with 4 workers, batch 128; the limit is 900 MiB." in text
+    assert "DataLoader(" not in text
+
+
+def test_a_wide_gain_is_told_by_its_ends() -> None:
+    """A half-width of more than a third of the gain gives way to the interval's two ends."""
+    wide = make_result(gain=Interval(estimate=3.2, low=0.6, high=11.4))
+    assert "3.2 × (0.6 to 11.4) the rate of torch's defaults" in printed(wide, 200)
+    assert "<b>3.2</b> × (0.6 to 11.4)" in page.render(wide)
+
+
+def test_a_slow_epoch_is_said_everywhere() -> None:
+    """A pick whose epoch is far below its steady rate says so in the terminal, in Markdown and on the page."""
+    result = make_result()
+    assert "Over a whole epoch" not in printed(result, 200)
+    assert result.best is not None
+    slow = tuple(
+        dataclasses.replace(trial, epoch_samples_per_second=1251.0, epoch_seconds=0.87)
+        if trial.config_id == result.best.config_id
+        else trial
+        for trial in result.trials
+    )
+    told = with_trials(result, slow)
+    sentence = "Over a whole epoch, start-up and tail included: 1,251 samples/s (870 ms)."
+    assert sentence in printed(told, 200)
+    assert sentence in tables.to_markdown(told)
+    assert sentence in page.render(told)
+
+
+def test_one_of_a_kind_is_singular() -> None:
+    """A single sample, batch, trial and configuration are not given a plural, and 0 workers have no share of KBT/W."""
+    config = LoaderConfig(batch_size=64)
+    trial = make_trial(
+        config, 500.0, batches_per_epoch=1, kbt_epoch_seconds=0.5, epoch_seconds=0.6, epoch_was_run=False
+    )
+    result = make_result(
+        probe=make_probe(dataset_samples=1), best=None, fastest=None, baseline=None, cost=Cost(seconds=2.0, trials=1)
+    )
+    rows = summary.document_rows(result, trial)
+    assert [row.seen for row in rows[:2]] == [
+        "1 batch, of 1 sample",
+        "an epoch takes 600 ms in the main process, 120 % of KBT",
+    ]
+    assert summary.cost_sentence(with_trials(result, (trial,))) == "1 trial in 2.00 s; 1 configuration."
+    assert "cifar10, 1 sample · " in summary.workload_sentence(result)
+
+
+def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
+    """Where the baseline is chosen, nothing is said to be faster than it."""
+    result = make_result()
+    text = printed(make_result(best=result.baseline), 200)
+    assert "That is torch's defaults (0 workers, batch 64): nothing measured was better." in text
+
+
+def test_a_run_without_a_length_or_memory_is_printed() -> None:
+    """An iterable data set without a length, unmeasured memory and no epoch leave their parts out."""
+    config = LoaderConfig(batch_size=None, num_workers=2)
+    blank = dict.fromkeys(
+        ("host_peak_bytes", "batches_per_epoch", "kbt_epoch_seconds", "kbm_epoch_bytes", "epoch_seconds")
+    )
+    trial = make_trial(config, 500.0, **blank, epoch_samples_per_second=None, within_limits=None)
+    result = make_result(
+        probe=make_probe(dataset_samples=None, bytes_per_sample=None), best=None, fastest=None, baseline=None, gain=None
+    )
+    text = printed(with_trials(result, (trial,)), 60)
+    assert "own" in text
+    assert "memory  " not in text
+
+
+@given(hostile_text())
+@settings(max_examples=50, deadline=None)
+def test_strings_are_shown_and_never_obeyed(text: str) -> None:
+    """No name, reason or message becomes markup, colour, an emoji or a terminal sequence."""
+    assert is_harmless_on_a_terminal(printed(make_result(hostile=text), 80, 1))
+
+
+def test_markup_in_a_name_is_shown_as_text() -> None:
+    """Brackets in a message come out as brackets, on a terminal with colours too."""
+    text = printed(make_result(hostile="[bold red]x[/] :smile:"), 200, terminal=True)
+    assert "[bold red]x[/] :smile:" in text
+
+
+def test_the_plain_listener_writes_one_line_a_trial() -> None:
+    """Where there is no terminal each trial is one line: configuration, rate and memory, or the reason."""
+    stream = io.StringIO()
+    listener = PlainListener(stream)
+    listener.preparing(PLAN)
+    listener.started(PLAN, make_environment(), make_probe(), MemoryLimits(host_memory_bytes=2**30))
+    config = LoaderConfig(batch_size=256, num_workers=2)
+    listener.trial_started(make_request(config), PROGRESS)
+    listener.measured(make_record(config, 2835.0), PROGRESS)
+    listener.failed(make_record(config, None, failure_reason=HOSTILE), PROGRESS)
+    listener.finished(make_result())
+    assert stream.getvalue().splitlines() == [
+        "preparing cifar10",
+        "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at most 1.0 GiB",
+        "12.0 s: 2 workers, batch 256: 2,835 samples/s, 412 MiB",
+        "12.0 s: 2 workers, batch 256: failed, <script>alert('x')</script> [bold red]x[/] red =1+1 | `a` second line",
+    ]
+
+
+def test_the_live_view_shows_what_is_done_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a trial runs: what is measured, the time left at this moment, the best so far."""
+    monkeypatch.setattr(live, "REDRAWS_PER_SECOND", 0.001)
+    now = [100.0]
+    listener = RichListener(Console(file=io.StringIO(), width=60, force_terminal=True), clock=lambda: now[0])
+    with listener:
+        listener.preparing(PLAN)
+        listener.started(PLAN, make_environment(), make_probe(), MemoryLimits())
+        listener.measured(make_record(LoaderConfig(batch_size=64), 1524.0), PROGRESS)
+        listener.trial_started(make_request(LoaderConfig(batch_size=512, num_workers=4)), PROGRESS)
+        now[0] += 8
+        stream = io.StringIO()
+        Console(file=stream, width=60).print(listener)
+    text = stream.getvalue()
+    assert "measuring 4 workers, batch 512" in text
+    assert "at most 40.0 s left" in text
+    assert "7 trials" in text
+    assert "best so far: 2 workers, batch 256, 2,835 samples/s" in text
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_the_live_view_is_gone_afterwards() -> None:
+    """The last thing the live view does is to erase itself and show the cursor again."""
+    stream = io.StringIO()
+    listener = RichListener(Console(file=stream, width=60, force_terminal=True))
+    listener.preparing(PLAN)
+    listener.finished(make_result())
+    assert "\x1b[2K" in stream.getvalue()
+    assert stream.getvalue().rfind("\x1b[?25h") > stream.getvalue().rfind("\x1b[?25l")
+    listener.close()
+
+
+def test_the_live_view_redraws_at_most_twice_a_second() -> None:
+    """Drawing does not disturb what is measured: a burst of events draws nothing by itself."""
+    stream = io.StringIO()
+    with RichListener(Console(file=stream, width=60, force_terminal=True)) as listener:
+        listener.preparing(PLAN)
+        before = stream.getvalue().count("preparing")
+        for _ in range(200):
+            listener.measured(make_record(LoaderConfig(batch_size=64), 1524.0), PROGRESS)
+        assert stream.getvalue().count("0 workers, batch 64") <= before + 2
+    assert live.REDRAWS_PER_SECOND <= 2

@@ -1,0 +1,163 @@
+"""Numbers and text: sizes, times, shares, estimates."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtune.errors import UsageError
+from loadtune.units import (
+    Size,
+    format_bytes,
+    format_count,
+    format_decimal,
+    format_estimate,
+    format_number,
+    format_rate,
+    format_ratio,
+    format_seconds,
+    format_share,
+    parse_duration,
+    parse_share,
+    parse_size,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512MiB", Size(bytes=512 * 2**20)),
+        ("8GB", Size(bytes=8 * 10**9)),
+        ("8gib", Size(bytes=8 * 2**30)),
+        ("1.5 KiB", Size(bytes=1536)),
+        ("4096", Size(bytes=4096)),
+        (4096, Size(bytes=4096)),
+        ("50%", Size(share=0.5)),
+        ("100%", Size(share=1.0)),
+    ],
+)
+def test_sizes_are_read(text: str | int, size: Size) -> None:
+    """Binary and decimal units, plain bytes and shares are all understood, in either case."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["12XB", "150%", "0%", "0", "-1GiB", "", "GiB", "1e999MB", "8 GiB 2", "0.1B", "nan", "1,5GB"]
+)
+def test_what_is_no_size_is_refused_by_name(text: str) -> None:
+    """A size that cannot be meant is refused with its own text in the sentence."""
+    with pytest.raises(UsageError, match="size") as refused:
+        parse_size(text)
+    assert f"'{text}'" in str(refused.value)
+
+
+def test_a_share_is_of_the_limit_in_force() -> None:
+    """50 % of 8 GiB is 4 GiB, and a number of bytes stays what it is."""
+    assert parse_size("50%").resolve(8 * 2**30) == 4 * 2**30
+    assert parse_size("1GiB").resolve(8 * 2**30) == 2**30
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("20ms", 0.02),
+        ("60s", 60.0),
+        ("2m", 120.0),
+        ("2min", 120.0),
+        ("1h", 3600.0),
+        ("3", 3.0),
+        ("5us", 5e-6),
+        (0.5, 0.5),
+        ("0", 0.0),
+    ],
+)
+def test_durations_are_read(text: str | float, seconds: float) -> None:
+    """Every unit of time is understood; a plain number is seconds."""
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["-1s", "soon", "3 days", "", "1:30"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """Negative times and foreign spellings are refused."""
+    with pytest.raises(UsageError):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "share"), [("2%", 0.02), ("0.02", 0.02), (0.5, 0.5), ("99.5%", 0.995)])
+def test_shares_are_read(text: str | float, share: float) -> None:
+    """A percentage and a fraction are the same thing."""
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["0%", "100%", "2", "-1%", "2GiB", "many"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    """A share lies between 0 and 1, both excluded."""
+    with pytest.raises(UsageError, match="share"):
+        parse_share(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, "–"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1024, "1.0 KiB"),
+        (196_608, "192 KiB"),
+        (98_304_000, "93.8 MiB"),
+        (8 * 2**30, "8.0 GiB"),
+        (5 * 2**40, "5.0 TiB"),
+    ],
+)
+def test_bytes_have_three_digits_at_most(count: int | None, text: str) -> None:
+    """Sizes are shown in the unit that gives one to three digits; absent is a dash."""
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (0.0, "0 µs"),
+        (8.5e-4, "850 µs"),
+        (0.0123, "12.3 ms"),
+        (4.21, "4.21 s"),
+        (60.0, "60.0 s"),
+        (119.97, "120 s"),
+        (192.0, "3 min 12 s"),
+        (3600.0, "60 min 00 s"),
+    ],
+)
+def test_times_have_three_digits(seconds: float | None, text: str) -> None:
+    """Times are shown in the unit that gives three digits, minutes from two of them on."""
+    assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("estimate", "low", "high", "text"),
+    [
+        (3032.4, 2999.0, 3065.0, "3,032 ± 33 samples/s"),
+        (3032.4, None, None, "3,032 samples/s"),
+        (31.4159, 30.0, 33.0, "31.4 ± 1.6 samples/s"),
+        (123_456.0, 120_000.0, 127_000.0, "123,500 ± 3,500 samples/s"),
+        (10.0, 10.0, 10.0, "10.0 samples/s"),
+        (10.0, 0.0, float("inf"), "10.0 samples/s"),
+    ],
+)
+def test_an_estimate_has_no_more_digits_than_its_interval_allows(
+    estimate: float, low: float | None, high: float | None, text: str
+) -> None:
+    """The half-width has two digits and the estimate ends where it ends."""
+    assert format_estimate(estimate, low, high) == text
+
+
+def test_small_formats() -> None:
+    """Rates, ratios, shares and counts are worded in one place, each with its dash for absent."""
+    assert format_rate(3032.2) == "3,032 samples/s"
+    assert format_rate(None) == format_ratio(None) == format_share(None) == format_count(None) == "–"
+    assert format_ratio(1.957) == "1.96 ×"
+    assert format_ratio(2.1234) == "2.1 ×"
+    assert format_share(0.0213) == "2.1 %"
+    assert format_count(50_000) == "50,000"
+    assert format_decimal(1781.25) == "1,781.2"
+    assert format_number(0.1234) == "0.123"
+    assert format_number(0) == "0"

@@ -1,0 +1,264 @@
+"""The end of a sweep: the result and its findings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from scripted_machine import MIB, Machine, a_probe, a_record, an_environment
+
+from loadtune.api import Run
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Limits, SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.errors import NothingFitsError
+from loadtune.judge.findings import TITLES
+from loadtune.judge.lack import lack
+from loadtune.judge.verdict import conclude
+from loadtune.record.results import Finding, MemoryLimits, Probe, RunResult, TrialRecord
+
+BASE = LoaderConfig(batch_size=64)
+GRID = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (0, 1, 2))
+
+
+def concluded(
+    records: list[TrialRecord],
+    *,
+    configs: tuple[LoaderConfig, ...] = GRID,
+    plan: SweepPlan | None = None,
+    probe: Probe | None = None,
+    limits: MemoryLimits | None = None,
+) -> RunResult:
+    return conclude(
+        plan=plan or SweepPlan(target="cifar10"),
+        environment=an_environment(),
+        probe=probe or a_probe(),
+        limits=limits or MemoryLimits(),
+        records=records,
+        configs=configs,
+        command=("loadtune", "sweep", "cifar10"),
+        started_at="2025-01-01T00:00:00Z",
+        elapsed_seconds=12.5,
+    )
+
+
+def swept(machine: Machine, **changes: object) -> RunResult:
+    plan = SweepPlan(**({"target": "cifar10"} | changes))  # type: ignore[arg-type]
+    return concluded(machine.sweep(plan, GRID), plan=plan)
+
+
+def found(result: RunResult, code: str) -> Finding | None:
+    return next((finding for finding in result.findings if finding.code == code), None)
+
+
+def by_workers(config: LoaderConfig) -> float:
+    return 1000.0 * (1 + config.num_workers)
+
+
+def verified(rates: dict[LoaderConfig, tuple[float, ...]], **changes: object) -> list[TrialRecord]:
+    """One screen trial and then the verification, with these rates."""
+    records = [a_record(config, found[:1] * 2, order=i) for i, (config, found) in enumerate(rates.items())]
+    for block in range(max(len(rate) for rate in rates.values())):
+        for config, rate in rates.items():
+            fresh = a_record(config, [rate[block]] * 2, order=len(records), block=block + 1, phase="verify", **changes)  # type: ignore[arg-type]
+            records.append(fresh)
+    return records
+
+
+def test_a_clear_winner_gives_a_whole_result() -> None:
+    """A sweep with a clear winner names it, the baseline, the gain and the cost, and finds nothing to warn of."""
+    result = swept(Machine(rate=by_workers, window_sd=0.002))
+    assert result.best is not None
+    assert result.baseline is not None
+    assert result.gain is not None
+    assert (result.best.config_id, result.baseline.config_id) == ("b64-w2", "b64-w0")
+    assert result.gain.low < 3.0 * 1.01
+    assert result.gain.high > 3.0 * 0.99
+    assert "2 workers, batch 64: 3,0" in result.best.reason or "2 workers, batch 64: 2,9" in result.best.reason
+    assert "3.0 × torch's defaults with batch 64" in result.best.reason
+    assert result.cost.seconds == 12.5
+    assert [finding for finding in result.findings if finding.severity != "info"] == []
+    assert result.trial("b64-w2") is not None
+
+
+def test_nothing_fits_is_a_result_too() -> None:
+    """Where nothing meets the limits there is no best, and LT013 says what would fit."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    result = concluded(records, limits=MemoryLimits(host_memory_bytes=100 * MIB))
+    finding = found(result, "LT013")
+    assert (result.best, result.fastest, result.gain) == (None, None, None)
+    assert finding is not None
+    assert finding.severity == "error"
+    assert "100 MiB" in finding.message
+    assert finding.numbers["least_bytes"] == 500 * MIB
+
+
+def test_nothing_measured_is_a_result_too() -> None:
+    """A sweep that measured nothing at all still gives its rows and says so."""
+    result = concluded([])
+    assert result.best is None
+    assert result.baseline is None
+    assert {row.status for row in result.trials} == {"interrupted"}
+    finding = found(result, "LT013")
+    assert finding is not None
+    assert finding.message == "nothing was measured in the time budget of 60.0 s"
+    late = found(result, "LT004")
+    assert late is not None
+    assert "choice" not in late.message
+
+
+def test_a_baseline_outside_of_the_grid_is_not_blamed() -> None:
+    """Where all that was asked for failed and the baseline alone ran, the failures are the cause and no limit is."""
+    asked = tuple(LoaderConfig(batch_size=32, num_workers=count) for count in (1, 2))
+    plan = SweepPlan(target="x", space=SearchSpace(batch_size=(32,), num_workers=(1, 2)))
+    failed = [a_record(config, order=9 + index, status="failed") for index, config in enumerate(asked)]
+    for limits in (MemoryLimits(), MemoryLimits(host_memory_bytes=100 * MIB)):
+        result = concluded([a_record(BASE), *failed], configs=asked, plan=plan, limits=limits)
+        finding = found(result, "LT013")
+        assert result.best is None
+        assert finding is not None
+        assert finding.message == "no configuration asked for could be measured"
+        said = lack(result.trials, result.plan, result.probe)
+        assert said.sentence == "no configuration asked for could be measured: a worker raised"
+        with pytest.raises(NothingFitsError, match="asked for could be measured: a worker raised"):
+            _ = Run(result).best
+    late = concluded([a_record(BASE)], configs=asked, plan=plan)
+    message = lack(late.trials, plan, late.probe).sentence
+    assert message == "no configuration asked for was measured in the time budget of 60.0 s"
+
+
+def test_want_of_memory_is_told_from_a_limit() -> None:
+    """A configuration that failed for want of memory, or whose peak is unknown under a limit, is named as that."""
+    starved = [replace(a_record(config, status="failed"), failure_kind="host_oom") for config in GRID]
+    result = concluded(starved)
+    assert lack(result.trials, result.plan, result.probe).cause == "memory"
+    unknown = concluded([a_record(BASE, peak=None)], limits=MemoryLimits(host_memory_bytes=100 * MIB))
+    assert lack(unknown.trials, unknown.plan, unknown.probe).cause == "unknown"
+    assert all(finding.advice for finding in (*result.findings, *unknown.findings))
+
+
+def test_noise_is_admitted() -> None:
+    """A rate that is less sure than was asked for is called noise-limited, with both figures."""
+    finding = found(swept(Machine(rate=by_workers, window_sd=0.05, trial_sd=0.08, seed=3)), "LT001")
+    assert finding is not None
+    assert finding.numbers["half_width_share"] > finding.numbers["precision"] == 0.02
+    assert "±2.0 %" in finding.message
+    assert "--time-budget 120s" in finding.advice
+
+
+def test_drift_is_reported() -> None:
+    """A machine that slows by 1 % a second is reported as drifting, with by how much."""
+    finding = found(swept(Machine(rate=by_workers, window_sd=0.01, slowing=0.01)), "LT002")
+    assert finding is not None
+    assert finding.numbers["total_share"] < -0.1
+    assert "slower" in finding.message
+    assert found(swept(Machine(rate=by_workers, window_sd=0.01)), "LT002") is None
+
+
+def test_no_steady_state_is_reported() -> None:
+    """Trials of the choice that never became steady are named."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID}, steady=False)
+    finding = found(concluded(records), "LT003")
+    assert finding is not None
+    assert "2 workers, batch 64" in finding.message
+
+
+def test_an_unfinished_sweep_says_so() -> None:
+    """What the time did not suffice for is counted, and the choice that was not measured again is marked."""
+    result = concluded([a_record(BASE), a_record(GRID[1], (2000.0, 2000.0), order=1)])
+    finding = found(result, "LT004")
+    assert finding is not None
+    assert "1 of 3 configurations not measured" in finding.message
+    assert found(result, "LT012") is not None
+
+
+def test_a_tie_names_the_fastest() -> None:
+    """Where a dearer configuration is faster by estimate, the tie is stated with its size."""
+    rates = {GRID[0]: (1000.0,) * 3, GRID[1]: (2000.0, 2010.0, 1990.0), GRID[2]: (2010.0, 2000.0, 2011.0)}
+    result = concluded(verified(rates))
+    finding = found(result, "LT005")
+    assert result.best is not None
+    assert result.fastest is not None
+    assert (result.best.config_id, result.fastest.config_id) == ("b64-w1", "b64-w2")
+    assert finding is not None
+    assert 0 < finding.numbers["fastest_over_chosen"] < 0.02
+    assert found(concluded(verified({GRID[0]: (1000.0,) * 3})), "LT005") is None
+
+
+def test_pinning_left_out_is_said() -> None:
+    """Without an accelerator the output says that pin_memory was left out, unless it was switched off by hand."""
+    records = verified({BASE: (1000.0,) * 3})
+    assert found(concluded(records), "LT006") is not None
+    off = SweepPlan(target="cifar10", space=SearchSpace(pin_memory=(False,)))
+    assert found(concluded(records, plan=off), "LT006") is None
+    assert found(concluded(records, probe=a_probe(accelerator="NVIDIA H200")), "LT006") is None
+
+
+def test_nothing_to_gain_is_said() -> None:
+    """Where the current settings are as good as any, that is said and no gain is claimed."""
+    result = concluded(verified(dict.fromkeys(GRID, (1000.0, 1003.0, 998.0))))
+    finding = found(result, "LT007")
+    assert result.best is not None
+    assert result.gain is not None
+    assert result.best.config_id == "b64-w0"
+    assert result.gain.estimate == 1.0
+    assert finding is not None
+    assert "torch's defaults with batch 64" in result.best.reason
+
+
+def test_failures_are_counted_with_the_first_reason() -> None:
+    """Failed trials are counted by kind, with the reason of the first."""
+    records = [*verified({BASE: (1000.0,) * 3}), a_record(GRID[1], order=99, status="failed")]
+    finding = found(concluded(records), "LT008")
+    assert finding is not None
+    assert "1 of 3 configurations gave no usable number (1 failed, worker_error)" in finding.message
+    assert finding.message.endswith("1 worker, batch 64: a worker raised")
+
+
+def test_limits_are_named() -> None:
+    """Configurations over the limits are counted, with the limits."""
+    machine = Machine(rate=by_workers)
+    limits = MemoryLimits(host_memory_bytes=450 * MIB)
+    result = concluded(machine.sweep(SweepPlan(target="x"), GRID, limits=limits), limits=limits)
+    finding = found(result, "LT009")
+    assert finding is not None
+    assert finding.message.startswith("1 configuration is over the limit of 450 MiB of host memory")
+    by_batch = SweepPlan(target="x", limits=Limits(max_batch_size=32))
+    assert concluded(verified({BASE: (1000.0,) * 3}), plan=by_batch).best is None
+
+
+def test_fresh_processes_are_explained() -> None:
+    """Where trials were not forked, the reason is given."""
+    probe = a_probe(isolation="fresh", isolation_reason="the data set left 2 threads running")
+    finding = found(concluded(verified({BASE: (1000.0,) * 3}), probe=probe), "LT010")
+    assert finding is not None
+    assert "2 threads" in finding.message
+
+
+def test_dropped_samples_are_counted() -> None:
+    """A choice that leaves samples out says how many of how many."""
+    grid = (replace(BASE, drop_last=True),)
+    result = concluded(verified({BASE: (1000.0,) * 3}), configs=grid, probe=a_probe(baseline=grid[0]))
+    finding = found(result, "LT011")
+    assert finding is not None
+    assert finding.numbers["dropped_samples"] == 16
+    assert "16 of 50,000 samples" in finding.message
+
+
+def test_every_finding_has_a_title_and_no_exclamation() -> None:
+    """Codes are known, in order, and the words are calm."""
+    noisy = Machine(rate=by_workers, window_sd=0.05, trial_sd=0.05, slowing=0.01)
+    result = swept(noisy)
+    codes = [finding.code for finding in result.findings]
+    assert codes == sorted(codes)
+    assert set(codes) <= set(TITLES)
+    assert not any("!" in finding.message + finding.advice for finding in result.findings)
+    assert all(finding.advice for finding in result.findings)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_order_of_records_does_not_matter(*, shuffled: bool) -> None:
+    """The same trials give the same result in whatever order they are read."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    expected = concluded(records)
+    assert concluded(records[::-1] if shuffled else list(records)).trials == expected.trials
