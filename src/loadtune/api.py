@@ -79,7 +79,7 @@ class Run:
             NothingFitsError: Nothing can be chosen; the message says why.
         """
         if self.result.best is None:
-            raise NothingFitsError(lack(self.result.trials, self.result.plan, self.result.probe).sentence)
+            raise NothingFitsError(self._lack)
         return Best(self.result.best)
 
     @property
@@ -144,8 +144,12 @@ class Run:
         outputs.write_file(Path(path), tables.to_markdown(self.result))
 
     def __repr__(self) -> str:
-        chosen = self.result.best.reason if self.result.best else "nothing fits"
+        chosen = self.result.best.reason if self.result.best else self._lack
         return f"Run({self.result.target}: {chosen})"
+
+    @property
+    def _lack(self) -> str:
+        return lack(self.result.trials, self.result.plan, self.result.probe).sentence
 
 
 def sweep(

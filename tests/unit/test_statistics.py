@@ -22,7 +22,6 @@ from loadtune.judge.statistics import (
     student_t,
     trend,
     window_noise,
-    within_trial,
     without_trend,
 )
 
@@ -129,14 +128,6 @@ def test_autocorrelated_windows_count_for_less() -> None:
         walk.append(1000 * math.exp(level))
     assert window_noise(walk)[1] < 15
     assert window_noise([1000 * math.exp(source.gauss(0, 0.01)) for _ in range(40)])[1] > 20
-
-
-def test_within_trial_interval_is_students() -> None:
-    """For independent windows the interval inside a trial is the textbook's."""
-    interval = within_trial([90.0, 110.0, 100.0])
-    assert interval is not None
-    assert interval.high - interval.estimate == pytest.approx(4.3027 * 10 / math.sqrt(3), rel=1e-3)
-    assert within_trial([100.0]) is None
 
 
 def test_estimate_is_never_narrower_than_its_own_windows() -> None:

@@ -110,19 +110,6 @@ def window_noise(rates: Sequence[float]) -> tuple[float, float, int]:
     return square_sum / (count - 1), worth, count - 1
 
 
-def within_trial(rates: Sequence[float]) -> Interval | None:
-    """Return the mean of one trial's windows with its 95 % interval; None with fewer than two windows.
-
-    This is the noise inside a trial. Trials of one configuration differ by more: ``estimate`` knows that too.
-    """
-    variance, worth, df = window_noise(rates)
-    if df < 1:
-        return None
-    mean = sum(rates) / len(rates)
-    half = student_t(0.975, min(df, worth)) * math.sqrt(variance / worth) * mean
-    return Interval(estimate=mean, low=max(mean - half, 0.0), high=mean + half)
-
-
 def spread(table: Mapping[Key, Sequence[Repeat]]) -> Spread:
     """Return the noise that all configurations in ``table`` show together; no freedom where none is known."""
     fit = fit_blocks({key: [(one.block, one.log_rate) for one in repeats] for key, repeats in table.items()})

@@ -17,6 +17,7 @@ from loadtune.describe.plan import SweepPlan, TrialRequest
 from loadtune.judge.reasons import counted
 from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.run.events import Progress
+from loadtune.run.sweep import grid
 from loadtune.show.words import config_words, plain
 from loadtune.units import format_bytes, format_rate, format_seconds
 
@@ -79,7 +80,7 @@ class RichListener:
     def started(self, plan: SweepPlan, environment: Environment, probe: Probe, limits: MemoryLimits) -> None:
         """Show that the trials begin."""
         del environment, limits
-        count = counted(len(plan.space.configs()), "configuration")
+        count = counted(len(grid(plan, probe)), "configuration")
         self._doing = Text(f"{plain(probe.name or plan.target)}: {count}")
 
     def trial_started(self, request: TrialRequest, progress: Progress) -> None:
@@ -154,7 +155,7 @@ class PlainListener:
         samples = f", {counted(probe.dataset_samples, 'sample')}" if probe.dataset_samples is not None else ""
         memory = limits.host_memory_bytes
         limit = f", host memory at most {format_bytes(memory)}" if memory is not None else ""
-        count = counted(len(plan.space.configs()), "configuration")
+        count = counted(len(grid(plan, probe)), "configuration")
         name = plain(probe.name or plan.target)
         budget = format_seconds(plan.time_budget_seconds)
         self._write(f"{name}{samples}: {count} in at most {budget}{limit}")

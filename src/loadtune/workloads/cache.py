@@ -18,8 +18,8 @@ ABANDONED_AFTER_SECONDS = 3600.0
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
     """Return the user's cache folder of loadtune: ``$XDG_CACHE_HOME/loadtune``, else ``~/.cache/loadtune``.
 
-    The one place outside ``cli`` that looks at the environment: a data set is built in the trial's own process, by a
-    factory that may be called without any argument, and the place of caches is a fact of the machine, not an option.
+    It looks at the environment itself: a data set is built in the trial's own process, by a factory that may be
+    called without any argument, and the place of caches is a fact of the machine, not an option.
 
     Raises:
         OutputError: There is no home directory to keep a cache in.
