@@ -198,7 +198,8 @@ def sweep(
         device: Where batches are copied: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
         time_budget: Hard bound on the time for trials, ``"60s"`` or seconds.
         precision: Half-width of the 95 % interval that is aimed at, ``"2%"`` or ``0.02``.
-        cache: ``"as-is"``, or ``"warm"`` to read the files once before.
+        cache: ``"as-is"``, ``"warm"`` to read the files once before, or ``"cold"`` to take them out of the page cache
+            before each trial.
         seed: Of the order of trials and of the samples drawn.
         host_memory: Most host memory, ``"8GiB"``, ``"50%"`` or bytes.
         gpu_memory: Most device memory, likewise.
@@ -293,4 +294,6 @@ def _cache_state(cache: str) -> CacheState:
         return "as-is"
     if cache == "warm":
         return "warm"
-    raise UsageError(f"cache '{cache}' is not known: it must be as-is or warm")
+    if cache == "cold":
+        return "cold"
+    raise UsageError(f"cache '{cache}' is not known: it must be as-is, warm or cold")

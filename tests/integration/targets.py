@@ -7,8 +7,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
@@ -84,6 +86,35 @@ class Counting(IterableDataset[Any]):
         for number in range(self.start, self.end):
             time.sleep(0.001)
             yield number
+
+
+class InFiles(Dataset[Any]):
+    """Opens the files of a folder, one for each sample, and says nothing of them before."""
+
+    def __init__(self, folder: str) -> None:
+        self.paths = sorted(Path(folder).iterdir())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        time.sleep(0.001)
+        return torch.frombuffer(bytearray(self.paths[index].read_bytes()), dtype=torch.uint8)
+
+
+class Mapped(Dataset[Any]):
+    """Samples of 64 KiB in one file that is mapped when the data set is built."""
+
+    def __init__(self, file: str, *, touch: bool) -> None:
+        self.data = np.memmap(file, np.uint8, "r").reshape(-1, 1 << 16)
+        self.sum = int(self.data[:, ::512].sum()) if touch else 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        time.sleep(0.002)
+        return torch.from_numpy(self.data[index].copy())
 
 
 def shard(worker: int) -> None:
@@ -163,6 +194,14 @@ def own_loader(config: loadtune.LoaderConfig) -> OwnLoader:
 
 def deaf_factory(config: loadtune.LoaderConfig) -> DataLoader[Any]:
     return DataLoader(Sleeping(), batch_size=config.batch_size)
+
+
+def in_files(folder: str) -> InFiles:
+    return InFiles(folder)
+
+
+def mapped(file: str, touch: str) -> Mapped:
+    return Mapped(file, touch=touch == "yes")
 
 
 def stuck() -> Sleeping:

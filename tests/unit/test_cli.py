@@ -75,7 +75,7 @@ BAD_INPUT = [
     (["sweep", "--seed", "x"], "--seed: 'x'"),
     (["sweep", "--device", "gpu"], "--device 'gpu'"),
     (["sweep", "--search", "adaptiv"], "--search 'adaptiv' must be one of grid"),
-    (["sweep", "--cache", "cold"], "--cache 'cold' must be one of as-is, warm"),
+    (["sweep", "--cache", "hot"], "--cache 'hot' must be one of as-is, warm, cold"),
     (["sweep", "--color", "alway"], "did you mean 'always'?"),
     (["sweep", "--strict=perhaps"], "--strict is a switch"),
     (["sweep", "-q", "-v"], "--quiet and --verbose"),

@@ -204,7 +204,7 @@ def test_a_wrong_variable_is_named(
     empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A choice that comes from the environment is refused with the variable's name."""
-    monkeypatch.setenv("LOADTUNE_CACHE", "cold")
+    monkeypatch.setenv("LOADTUNE_CACHE", "hot")
     assert main(["sweep"]) == 2
     assert "LOADTUNE_CACHE" in capsys.readouterr().err
     assert not any(empty_folder.iterdir())

@@ -104,7 +104,8 @@ class MeasurementOptions:
         str, option("2%", "Half-width of the 95 % interval at which a trial stops.  [default: 2%]", hyphen=True)
     ] = "2%"
     cache: Annotated[
-        CacheState, option("as-is|warm", "Page cache: as it is, or read through once before.  [default: as-is]")
+        CacheState,
+        option("as-is|warm|cold", "Page cache: as is, filled once, or emptied before each trial.  [default: as-is]"),
     ] = "as-is"
     seed: Annotated[str, option("0", "Of the order of trials and the samples drawn.  [default: 0]", hyphen=True)] = "0"
 

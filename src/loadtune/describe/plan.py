@@ -13,7 +13,7 @@ from loadtune.describe.space import SearchSpace
 from loadtune.errors import UsageError
 from loadtune.units import Size
 
-CacheState = Literal["as-is", "warm"]
+CacheState = Literal["as-is", "warm", "cold"]
 Phase = Literal["screen", "race", "verify"]
 
 
@@ -40,6 +40,8 @@ class Measurement:
     """Whether memory is looked at before the windows too: growth needs two looks."""
     real_epoch_seconds: float = 1.0
     """An epoch expected to take no longer than this is really run, to its end."""
+    one_pass: bool = False
+    """Whether windows end with the first pass over the data, once there is one: what is read again is cached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class SweepPlan:
     tie: float = 0.02
     """Rates no further apart than this count as equal."""
     cache: CacheState = "as-is"
-    """What is done to the page cache before measuring."""
+    """What is done to the page cache before measuring; ``cold`` before each trial."""
     seed: int = 0
     """Of the order of trials and of the samples that are drawn."""
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
+from loadtune.judge import page_cache
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
@@ -35,6 +36,7 @@ TITLES = {
     "LT011": "drop_last leaves samples out",
     "LT012": "the choice was not measured again",
     "LT013": "nothing can be chosen",
+    "LT014": "what was done to have files cold",
 }
 """What each code is about. A code never changes its meaning."""
 
@@ -73,6 +75,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
         _dropped(case),
         _unverified(case),
         _nothing(case),
+        page_cache.finding(case.plan, case.probe, case.records),
     )
     return tuple(finding for finding in found if finding is not None)
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loadtune.measure import page_cache
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -35,9 +37,12 @@ class WorkerStart:
     inner: Callable[[int], None] | None
     forked_by: int | None
     """Process id of the trial where it forks the workers itself; None where another process starts them."""
+    notes: str | None = None
+    """Where the worker notes the files that it opens; None is nowhere."""
 
     def __call__(self, worker: int) -> None:
         """Run in the worker, before its first sample."""
         die_with_parent(self.forked_by if self.forked_by is not None else os.getppid())
+        page_cache.begin(self.notes)
         if self.inner is not None:
             self.inner(worker)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import IterableDataset, default_collate
 from torch.utils.data._utils.collate import default_convert
 
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
-from loadtune.measure import accelerator
+from loadtune.measure import accelerator, page_cache
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.stream import permutation
 from loadtune.record.results import Probe
@@ -51,23 +53,45 @@ def probe(source: Source, *, device: str, seed: int) -> Probe:
         accelerator_device=found.device if found else None,
         accelerator_uuid=found.uuid if found else None,
         accelerator_memory_bytes=found.memory_bytes if found else None,
+        lists_files=source.workload is not None and lists_files(source.workload.dataset),
     )
 
 
-def read_once(source: Source, seconds: float) -> int:
-    """Read the data set in order, untimed, for at most ``seconds``, so that its files are in the page cache.
+def read_once(source: Source, seconds: float) -> tuple[int, int | None]:
+    """Read the data set in order, untimed, for at most ``seconds``: its files are noted, and are cached then.
 
     Returns:
-        Samples read.
+        Samples read, and the bytes of ``Probe.pass_read_bytes``.
     """
     if source.workload is None:
-        return 0
+        return 0, None
     deadline = time.perf_counter() + seconds
-    read = 0
-    for read, _ in enumerate(_in_order(source.workload), start=1):  # noqa: B007 - the count is what is returned
+    read, before = 0, None
+    for read, _ in enumerate(_in_order(source.workload), start=1):
+        if read == 1:
+            before = page_cache.bytes_read()  # the first sample imports code too
         if time.perf_counter() > deadline:
             break
-    return read
+    after = page_cache.bytes_read()
+    return read, after - before if after is not None and before is not None else None
+
+
+def lists_files(dataset: Any, deepest: int = 4) -> bool:
+    """Return whether a data set, or the one that it wraps, has a list of paths of files, alone or in tuples."""
+    values = getattr(dataset, "__dict__", {})
+    inner = values.get("dataset")
+    if any(_is_list_of_files(value) for value in values.values()):
+        return True
+    return inner is not None and deepest > 0 and lists_files(inner, deepest - 1)
+
+
+def _is_list_of_files(value: Any) -> bool:
+    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) < 2:  # noqa: PLR2004 - one path is no list
+        return False
+    first = value[0]
+    parts = first if isinstance(first, (list, tuple)) else (first,)
+    # A text is no path, and may be too long for one: os.path.isfile takes that for a no.
+    return any(isinstance(part, (str, os.PathLike)) and os.path.isfile(part) for part in parts)  # noqa: PTH113
 
 
 def _time_samples(source: Source, workload: Workload, seed: int) -> tuple[float, float, float, int]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
+from loadtune.measure import page_cache
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
 
@@ -139,7 +140,9 @@ def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> di
         del kwargs[name]
     kwargs.update(
         collate_fn=workload.collate_fn,
-        worker_init_fn=WorkerStart(workload.worker_init_fn, os.getpid() if _forks(config) else None),
+        worker_init_fn=WorkerStart(
+            workload.worker_init_fn, os.getpid() if _forks(config) else None, notes=page_cache.place()
+        ),
         timeout=workload.timeout if config.num_workers else 0,
         generator=torch.Generator().manual_seed(seed),
     )

@@ -7,7 +7,9 @@ where they are short.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, steady
+from loadtune.measure import accelerator, page_cache, steady
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
@@ -113,7 +115,8 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         primed = len(loop.taken.ended)
         workers = stream.worker_pids()
         cpu_before = cpu_seconds(workers)
-        rounds = _measure_rounds(loop, max(1, config.num_workers), plan)
+        rounds = _measure_rounds(loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None)
+        taken = sum(loop.taken.samples)
         # A loader that restarted has other workers now, and the time of the first ones is gone with them.
         cpu_after = cpu_seconds(workers) if stream.worker_pids() == workers else None
         if plan.pause_seconds is not None:
@@ -124,6 +127,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
             raise WorkerEndedError(ended) from error
         raise
     finally:
+        page_cache.note_held((os.getpid(), *stream.worker_pids()))
         stream.kill()
     measured = _summarise(loop.taken, rounds, plan, primed)
     measured = replace(
@@ -135,6 +139,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
         reshuffled_passes=not stream.restarts,
+        passes=taken / source.samples if source.samples else None,
     )
     return replace(measured, epochs=_short_epochs(source, request, measured, stream))
 
@@ -155,15 +160,25 @@ def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Obser
             loop.take(size)
 
 
-def _measure_rounds(loop: _Loop, size: int, plan: Measurement) -> list[Round]:
-    """Take rounds until the trial may stop; the work between two rounds is a few additions."""
+def _measure_rounds(loop: _Loop, size: int, plan: Measurement, most_samples: int | None) -> list[Round]:
+    """Take rounds until the trial may stop; the work between two rounds is a few additions.
+
+    Args:
+        loop: Takes the batches.
+        size: Batches a round.
+        plan: When to stop.
+        most_samples: Samples of the first pass, where a second one is not to be begun after a window; else None.
+    """
+    left = math.inf if most_samples is None else most_samples - sum(loop.taken.samples)
     rounds: list[Round] = []
     rates: list[float] = []
     seconds, samples, elapsed = 0.0, 0, 0.0
     while True:
         one = loop.round(size)
         rounds.append(one)
-        seconds, samples = seconds + one.seconds, samples + one.samples
+        seconds, samples, left = seconds + one.seconds, samples + one.samples, left - one.samples
+        if left < one.samples and rates:
+            return rounds
         if seconds < plan.window_seconds:
             continue
         late = loop.settle()
@@ -171,7 +186,7 @@ def _measure_rounds(loop: _Loop, size: int, plan: Measurement) -> list[Round]:
         rates.append(samples / (seconds + late))
         elapsed += seconds + late
         seconds, samples = 0.0, 0
-        if _may_stop(rates, elapsed, plan):
+        if left < one.samples or _may_stop(rates, elapsed, plan):
             return rounds
 
 

@@ -59,6 +59,8 @@ class SteadyMeasurement:
     """How the workers were started; None without workers."""
     reshuffled_passes: bool = True
     """Whether the samples came as an endless stream of passes; False where a loader of its own kind had to restart."""
+    passes: float | None = None
+    """How often the data set was read by the end of the windows; None where its length is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,33 @@ class MemoryMeasurement:
     growth_bytes_per_batch: float | None = None
     """Growth between the first and last sample, shared memory left out; None when too small to tell from noise."""
     samples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheDrop:
+    """What was taken out of the page cache before a trial, and how much of what the trial opened that was.
+
+    Sizes are those of whole files, in bytes.
+    """
+
+    seconds: float
+    """Time it took; no part of the trial's own."""
+    files: int
+    """Files dropped: those opened since the last time, and those that are kept open or mapped."""
+    file_bytes: int
+    checked_bytes: int
+    """Of the files whose pages the system tells; the next two are of these."""
+    cached_before_bytes: int
+    cached_after_bytes: int
+    """What could not be dropped."""
+    unchecked_files: int
+    """Files whose pages the system does not tell: they belong to another user, who alone may write them."""
+    opened_files: int = 0
+    """Files that the trial opened, or had open or mapped at its end."""
+    opened_bytes: int = 0
+    opened_cold_files: int = 0
+    """Of these, files that were known and had been dropped."""
+    opened_cold_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +131,8 @@ class TrialRecord:
     isolation: Literal["fork", "fresh"] = "fork"
     """Whether the trial's process was forked from the host or started anew."""
     stderr_tail: str = ""
+    cache: CacheDrop | None = None
+    """What was taken out of the page cache before it; None where nothing was to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +165,12 @@ class Probe:
     """How torch names it, such as ``cuda:0``."""
     accelerator_uuid: str | None = None
     accelerator_memory_bytes: int | None = None
+    pass_samples: int | None = None
+    """Samples read in an untimed pass before the first trial; None where there was none."""
+    pass_read_bytes: int | None = None
+    """Bytes that this pass read by system calls, from any file, cached or not; those of its first sample left out."""
+    lists_files: bool = False
+    """Whether the data set holds a list of paths of files, which it is likely to read from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

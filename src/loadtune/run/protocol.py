@@ -25,7 +25,9 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     device: str
     seed: int
     warm_seconds: float
-    """Time for an untimed pass over the data set that fills the page cache; 0 is none."""
+    """Time for an untimed pass over the data set that fills the page cache, or finds the files; 0 is none."""
+    notes: str | None = None
+    """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
     """Time for the first samples, after which a data set is said to hang."""
     probe: bool = True

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 from typing import BinaryIO
@@ -23,6 +24,7 @@ from loadtune.errors import LoadtuneError, TargetError, TrialHostError, UsageErr
 from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, TrialRecord
 from loadtune.run import memory, postmortem
 from loadtune.run.gpu import DeviceMemory
+from loadtune.run.page_cache import ColdFiles
 from loadtune.run.postmortem import Failure
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import (
@@ -149,6 +151,7 @@ class Supervisor:
     Args:
         setup: What they load from.
         trial_timeout_seconds: After this a trial is killed.
+        cold: Whether what was read is taken out of the page cache before each trial.
         clock: Gives seconds; a scripted one in tests.
 
     Raises:
@@ -157,8 +160,16 @@ class Supervisor:
     """
 
     def __init__(
-        self, setup: Setup, *, trial_timeout_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        setup: Setup,
+        *,
+        trial_timeout_seconds: float,
+        cold: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._cold = ColdFiles(clock) if cold else None
+        if self._cold is not None:
+            setup = msgspec.structs.replace(setup, notes=self._cold.notes)
         # A host that is started again finds a data set that was looked at, and a page cache that was filled.
         self._again = msgspec.structs.replace(setup, probe=False, warm_seconds=0.0)
         self._timeout = trial_timeout_seconds
@@ -167,7 +178,7 @@ class Supervisor:
         try:
             self.probe = _given(self._host.ready())
         except BaseException:
-            self._host.close()
+            self.close()
             raise
         self._device = DeviceMemory(self.probe.accelerator_uuid)
 
@@ -178,6 +189,13 @@ class Supervisor:
             request: What to measure.
             within_seconds: What is left of the time budget; a trial that outlasts it is ended and is no failure.
         """
+        if self._cold is None:
+            return self._run(request, within_seconds)
+        drop = self._cold.drop(within_seconds=within_seconds)
+        record = self._run(request, within_seconds - drop.seconds)
+        return replace(record, cache=self._cold.account(drop))
+
+    def _run(self, request: TrialRequest, within_seconds: float) -> TrialRecord:
         began = self._clock()
         started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         limit = min(self._timeout, within_seconds)
@@ -233,6 +251,8 @@ class Supervisor:
     def close(self) -> None:
         """End the host."""
         self._host.close()
+        if self._cold is not None:
+            self._cold.close()
 
     def __enter__(self) -> Supervisor:
         return self

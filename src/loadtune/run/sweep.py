@@ -18,13 +18,14 @@ from loadtune.record.environment import read_environment, resolve_limits
 from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.record.store import NullStore, RunHeader, Store
 from loadtune.run.events import Listener, Progress, SilentListener
+from loadtune.run.page_cache import require_dropping
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
 OVERRUN = 0.05
 """A trial that was expected to fit may overrun the time budget by this share, rather than be lost."""
 WARM_SHARE = 0.25
-"""Most of the time budget that filling the page cache may take."""
+"""Most of the time budget that the untimed pass may take, which fills the page cache or finds the files."""
 
 
 class Runner(Protocol):
@@ -62,9 +63,11 @@ def run_sweep(
         clock: Gives seconds.
 
     Raises:
-        UsageError: A target or limits that cannot be used here; nothing was measured or written.
+        UsageError: A target, limits or a page cache that cannot be had here; nothing was measured or written.
         KeyboardInterrupt: Interrupted; what was measured is concluded from and kept.
     """
+    if plan.cache == "cold":
+        require_dropping()
     listener, store = listener or SilentListener(), store or NullStore()
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     listener.preparing(plan)
@@ -126,7 +129,11 @@ def resolve_plan(plan: SweepPlan, probe: Probe, environment: Environment) -> Swe
         raise UsageError("--pin-memory on needs an accelerator: pinned memory serves nothing without one")
     space = plan.space.resolve(usable_cpus=environment.usable_cpus, has_accelerator=accelerated)
     device = probe.accelerator_device or "cpu"
-    return replace(plan, space=space, consumer=replace(plan.consumer, device=device))
+    measurement = plan.measurement
+    if plan.cache == "cold":
+        # What a trial has read is cached: its windows end with the first pass, and an epoch behind them would be warm.
+        measurement = replace(measurement, one_pass=True, real_epoch_seconds=0.0)
+    return replace(plan, space=space, consumer=replace(plan.consumer, device=device), measurement=measurement)
 
 
 def grid(plan: SweepPlan, probe: Probe) -> tuple[LoaderConfig, ...]:
@@ -172,9 +179,9 @@ def _open_supervisor(plan: SweepPlan, pickle_path: str | None) -> Supervisor:
         device=plan.consumer.device,
         seed=plan.seed,
         probe_timeout_seconds=plan.trial_timeout_seconds,
-        warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache == "warm" else 0.0,
+        warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache != "as-is" else 0.0,
     )
-    return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds)
+    return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds, cold=plan.cache == "cold")
 
 
 class _Loop:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from loadtune.errors import LoadtuneError, TargetError
+from loadtune.measure import page_cache
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads
@@ -39,7 +40,6 @@ from loadtune.run.protocol import (
 )
 
 if TYPE_CHECKING:
-    from loadtune.describe.plan import TrialRequest
     from loadtune.record.results import Probe
     from loadtune.workloads.source import Source
 
@@ -61,7 +61,7 @@ def main(descriptor: int, parent: int) -> None:
         while source is not None:
             message = channel.receive()
             if isinstance(message, RunTrial):
-                _serve(channel, source, message)
+                _serve(channel, source, message, setup.notes)
             if isinstance(message, RunTrial) and not message.fork:
                 return
 
@@ -161,9 +161,10 @@ def _answer_probe(writer: int, source: Source, setup: Setup) -> NoReturn:
 def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     from loadtune.measure.probe import probe, read_once  # noqa: PLC0415
 
+    page_cache.begin(setup.notes)
     try:
-        if setup.warm_seconds:
-            read_once(source, setup.warm_seconds)
+        read = read_once(source, setup.warm_seconds) if setup.warm_seconds else (None, None)
+        page_cache.drop_noted()  # the time of a sample is that of cold files then
         seen = probe(source, device=setup.device, seed=setup.seed)
     except LoadtuneError:
         raise
@@ -173,19 +174,26 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
             f" {' '.join(str(error).split())}",
             hint=_tail(error),
         ) from error
-    return replace(seen, isolation="fresh" if reason else "fork", isolation_reason=reason)
+    page_cache.note_held((os.getpid(),))
+    return replace(
+        seen,
+        isolation="fresh" if reason else "fork",
+        isolation_reason=reason,
+        pass_samples=read[0],
+        pass_read_bytes=read[1],
+    )
 
 
-def _serve(channel: Channel, source: Source, message: RunTrial) -> None:
+def _serve(channel: Channel, source: Source, message: RunTrial, notes: str | None) -> None:
     if not message.fork:
-        _run(channel, source, message.request, message.scratch)
+        _run(channel, source, message, notes)
         return
     own, host = set(children()), os.getpid()  # what the data set itself has started stays
     pid = os.fork()
     if pid == 0:
         os.setsid()
         die_with_parent(host)
-        _run(channel, source, message.request, message.scratch)
+        _run(channel, source, message, notes)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     # The child killed its workers before it left; if it died, they are still there.
@@ -195,14 +203,15 @@ def _serve(channel: Channel, source: Source, message: RunTrial) -> None:
     channel.send(Ended(status=status))
 
 
-def _run(channel: Channel, source: Source, request: TrialRequest, scratch: str) -> None:
+def _run(channel: Channel, source: Source, message: RunTrial, notes: str | None) -> None:
     from loadtune.measure.trial import run_trial  # noqa: PLC0415
 
     channel.send(Started(pid=os.getpid()))
     # Where multiprocessing keeps its sockets: a killed worker cannot tidy up after itself, the parent can.
-    multiprocessing.current_process()._config["tempdir"] = scratch  # type: ignore[attr-defined]  # noqa: SLF001
+    multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
+    page_cache.begin(notes)
     try:
-        measured = run_trial(source, request, _AskingObserver(channel))
+        measured = run_trial(source, message.request, _AskingObserver(channel))
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a data set raises is a result
         channel.send(Raised(type_name=type(error).__name__, message=str(error)[:4000], traceback_tail=_tail(error)))
     else:

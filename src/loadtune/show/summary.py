@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge import page_cache
 from loadtune.judge.lack import lack
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
 from loadtune.record.results import Pick, RunResult, TrialResult
@@ -191,6 +192,14 @@ def cost_sentence(result: RunResult) -> str:
     total, failed = len(result.trials), sum(trial.status != "ok" for trial in result.trials)
     without = f", {format_count(failed)} of them without a number" if failed else ""
     return f"{took}; {counted(total, 'configuration')}{without}."
+
+
+def cache_words(result: RunResult) -> str:
+    """Return what was done to the page cache, and for cold files what came of it."""
+    told = next((finding.message for finding in result.findings if finding.code == page_cache.CODE), None)
+    if told is None or plain(told).startswith(result.plan.cache):
+        return plain(told or result.plan.cache)
+    return f"{result.plan.cache}: {plain(told)}"
 
 
 def workload_sentence(result: RunResult) -> str:
