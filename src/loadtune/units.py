@@ -21,6 +21,9 @@ BYTES = {
 }
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
+WIDE_INTERVAL = 1 / 3
+"""From this share of the estimate on an interval is given by its ends."""
+
 _NUMBER_AND_UNIT = re.compile(r"\s*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
@@ -142,7 +145,8 @@ def format_estimate(
 ) -> str:
     """Return ``3,032 ± 33 samples/s``, never with more digits than the interval allows.
 
-    The half-width has ``digits`` significant digits at most and the estimate ends at the same place.
+    The half-width has ``digits`` significant digits at most and the estimate ends at the same place. An interval too
+    wide for one half-width to tell both of its ends is given by them: ``2,900 (1,400 to 6,300) samples/s``.
     """
     suffix = f" {unit}" if unit else ""
     if low is None or high is None:
@@ -151,10 +155,12 @@ def format_estimate(
     if half_width == 0 or not math.isfinite(half_width):
         return f"{format_number(estimate)}{suffix}"
     place = math.floor(math.log10(half_width)) - digits + 1
-    if place >= 0:
-        step = 10**place
-        return f"{round(estimate / step) * step:,} ± {round(half_width / step) * step:,}{suffix}"
-    return f"{estimate:,.{-place}f} ± {half_width:.{-place}f}{suffix}"
+    if half_width <= WIDE_INTERVAL * estimate:
+        return f"{_rounded(estimate, place)} ± {_rounded(half_width, place)}{suffix}"
+    if low > 0:
+        place = min(place, math.floor(math.log10(low)))  # the lower end must not vanish in the rounding
+    ends = f"({_rounded(low, place)} to {_rounded(high, place)})"
+    return f"{_rounded(estimate, place)} × {ends}" if unit == "×" else f"{_rounded(estimate, place)} {ends}{suffix}"
 
 
 def format_ratio(ratio: float | None) -> str:
@@ -167,6 +173,11 @@ def format_ratio(ratio: float | None) -> str:
 def format_share(share: float | None, digits: int = 1) -> str:
     """Return ``2.1 %``."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def _rounded(value: float, place: int) -> str:
+    """Return ``value`` to the digit at ``10**place``."""
+    return f"{round(value / 10**place) * 10**place:,}" if place >= 0 else f"{value:,.{-place}f}"
 
 
 def _three_digits(value: float) -> str:

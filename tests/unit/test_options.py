@@ -12,6 +12,7 @@ from loadtune.cli import job, sweep
 from loadtune.cli.app import main
 from loadtune.describe.plan import Consumer, Limits, SweepPlan
 from loadtune.describe.space import SearchSpace
+from loadtune.errors import UsageError
 from loadtune.units import Size
 
 Planned = list[dict[str, Any]]
@@ -81,6 +82,12 @@ def test_every_option_reaches_the_plan(planned: Planned) -> None:
     assert plan.limits == Limits(host_memory=Size(bytes=8 * 2**30), gpu_memory=Size(share=0.9), max_batch_size=128)
     assert (plan.time_budget_seconds, plan.trial_timeout_seconds) == (120.0, 10.0)
     assert (plan.measurement.precision, plan.cache, plan.seed) == (0.05, "warm", 7)
+
+
+def test_a_limit_of_memory_without_its_unit_is_refused() -> None:
+    """No process lives in 5 bytes: who writes 5 has left out a unit."""
+    with pytest.raises(UsageError, match=r"--host-memory of 5 B .* give a unit, as in 8GiB"):
+        Limits(host_memory=Size(bytes=5))
 
 
 def test_output_and_session_reach_the_job(planned: Planned) -> None:

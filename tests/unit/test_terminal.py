@@ -74,7 +74,7 @@ def test_the_result_says_what_to_do() -> None:
     for words in (
         "Pick: 2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)",
         "Batch 512 is no faster (+0.8 %, within noise)",
-        "1.86 ± 0.04 × the rate of torch's defaults (0 workers, batch 64)",
+        "1.86 ± 0.04 × the rate over an epoch of torch's defaults (0 workers, batch 64)",
         "Fastest: 2 workers, batch 512",
         "645 MiB at the peak, 72 % of the 900 MiB allowed",
         "50,000 / 256 = 195.3",
@@ -106,10 +106,34 @@ def test_nothing_fits_says_what_would() -> None:
     assert "DataLoader(" not in text
 
 
+def test_only_what_was_measured_again_is_called_so() -> None:
+    """The note under the table names the roles whose rows have fresh trials, and no others."""
+    result = make_result()
+    assert result.best is not None
+    ahead = result.best.samples_per_second.estimate * 2
+
+    def seen(again: set[str]) -> str:
+        rows = [
+            dataclasses.replace(
+                row,
+                measured_again=row.config_id in again,
+                samples_per_second=row.samples_per_second
+                and (row.samples_per_second if row.config_id in again else ahead),
+            )
+            for row in result.trials
+        ]
+        return " ".join(printed(dataclasses.replace(result, trials=tuple(rows)), 200).split())
+
+    assert result.baseline is not None
+    assert "The pick was measured again at the end." in seen({result.best.config_id})
+    both = {result.best.config_id, result.baseline.config_id}
+    assert "The pick and the baseline were measured again at the end." in seen(both)
+
+
 def test_a_wide_gain_is_told_by_its_ends() -> None:
     """A half-width of more than a third of the gain gives way to the interval's two ends."""
     wide = make_result(gain=Interval(estimate=3.2, low=0.6, high=11.4))
-    assert "3.2 × (0.6 to 11.4) the rate of torch's defaults" in printed(wide, 200)
+    assert "3.2 × (0.6 to 11.4) the rate over an epoch of torch's defaults" in printed(wide, 200)
     assert "<b>3.2</b> × (0.6 to 11.4)" in page.render(wide)
 
 

@@ -141,6 +141,8 @@ def test_times_have_three_digits(seconds: float | None, text: str) -> None:
         (123_456.0, 120_000.0, 127_000.0, "123,500 ± 3,500 samples/s"),
         (10.0, 10.0, 10.0, "10.0 samples/s"),
         (10.0, 0.0, float("inf"), "10.0 samples/s"),
+        (2938.0, 1361.0, 6341.0, "2,900 (1,400 to 6,300) samples/s"),
+        (200.0, 30.0, 1294.0, "200 (30 to 1,290) samples/s"),
     ],
 )
 def test_an_estimate_has_no_more_digits_than_its_interval_allows(

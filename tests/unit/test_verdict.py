@@ -194,6 +194,36 @@ def test_pinning_left_out_is_said() -> None:
     assert found(concluded(records, probe=a_probe(accelerator="NVIDIA H200")), "LT006") is None
 
 
+def test_a_choice_slower_than_a_baseline_that_was_not_asked_for_is_a_warning() -> None:
+    """The baseline is measured though the axes leave it out; that it is better is said, with the ratio."""
+    records = verified({BASE: (1000.0,) * 3, GRID[1]: (800.0, 801.0, 799.0)})
+    result = concluded(records, configs=(GRID[1],))
+    finding = found(result, "LT007")
+    assert result.best is not None
+    assert result.best.config_id == "b64-w1"
+    assert finding is not None
+    assert finding.severity == "warning"
+    assert "slower than torch's defaults with batch 64, at 0.80 × of them" in finding.message
+
+
+def test_a_baseline_that_was_not_measured_again_is_said() -> None:
+    """A gain over the first look alone is marked, though the choice itself was measured again."""
+    records = [a_record(BASE), *verified({GRID[1]: (2000.0, 2001.0, 1999.0)})]
+    finding = found(concluded([replace(record, order=at) for at, record in enumerate(records)]), "LT012")
+    assert finding is not None
+    assert "the gain over them rests on the first look alone" in finding.message
+
+
+def test_samples_left_out_are_a_warning_from_one_percent_on() -> None:
+    """65 samples in batches of 64 without the last leave 1 of 65 out; of 50,001 it is no matter."""
+    dropping = replace(BASE, drop_last=True)
+    records = [replace(record, drop_last=(False, True)) for record in verified({BASE: (1000.0,) * 3})]
+    for samples, severity in ((65, "warning"), (64 * 1000 + 1, "info")):
+        finding = found(concluded(records, configs=(dropping,), probe=a_probe(dataset_samples=samples)), "LT011")
+        assert finding is not None
+        assert finding.severity == severity
+
+
 def test_nothing_to_gain_is_said() -> None:
     """Where the current settings are as good as any, that is said and no gain is claimed."""
     result = concluded(verified(dict.fromkeys(GRID, (1000.0, 1003.0, 998.0))))

@@ -52,9 +52,12 @@ class SpaceOptions:
         option("auto|0..8|0,2,4", "Worker processes; 0 loads in the main process.  [default: auto]", hyphen=True),
     ] = None
     pin_memory: Annotated[
-        str | None, option("auto|on|off|both", "Page-locked host memory; auto tries both with an accelerator.")
+        str | None,
+        option("auto|on|off|both", "Page-locked host memory; auto: both with an accelerator.  [default: auto]"),
     ] = None
-    drop_last: Annotated[str | None, option("on|off|both", "Leave out a last batch that is not full.")] = None
+    drop_last: Annotated[
+        str | None, option("on|off|both", "Leave out a last batch that is not full.  [default: both]")
+    ] = None
     prefetch_factor: Annotated[
         str | None, option("2,4", "Batches that each worker loads ahead.  [default: 2]", hyphen=True)
     ] = None

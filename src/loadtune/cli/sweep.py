@@ -41,7 +41,7 @@ def run(
     *,
     arg: Annotated[
         tuple[str, ...],
-        option("KEY=VALUE", "Keyword argument for the target; may be repeated.", heading="Arguments"),
+        option("KEY=VALUE", "Keyword argument for the target, given as text; may be repeated.", heading="Arguments"),
     ] = (),
     space: SpaceOptions = SpaceOptions(),  # noqa: B008 - frozen
     consumer: ConsumerOptions = ConsumerOptions(),  # noqa: B008 - frozen

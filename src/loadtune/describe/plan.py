@@ -54,13 +54,30 @@ class Consumer:
     """Where each batch is copied before the step: ``cpu`` (not copied) or ``cuda:0``."""
 
 
+LEAST_MEMORY_BYTES = 1 << 20
+"""A limit below this is a number without its unit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a configuration may use; None is no limit beyond the machine's own."""
+    """What a configuration may use; None is no limit beyond the machine's own.
+
+    Raises:
+        UsageError: A limit of memory below 1 MiB.
+    """
 
     host_memory: Size | None = None
     gpu_memory: Size | None = None
     max_batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("host_memory", "gpu_memory"):
+            size = getattr(self, name)
+            if size is not None and size.bytes is not None and size.bytes < LEAST_MEMORY_BYTES:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} of {size.bytes} B is less than anything needs: give a unit, as in 8GiB or 50%"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

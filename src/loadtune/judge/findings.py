@@ -34,12 +34,14 @@ TITLES = {
     "LT009": "limits left configurations out",
     "LT010": "trials ran in fresh processes",
     "LT011": "drop_last leaves samples out",
-    "LT012": "the choice was not measured again",
+    "LT012": "the choice or the baseline was not measured again",
     "LT013": "nothing can be chosen",
     "LT014": "what was done to have files cold",
 }
 """What each code is about. A code never changes its meaning."""
 
+TELLING_DROP = 0.01
+"""Leaving out more of the samples than this is a warning."""
 TELLING_DRIFT = 0.05
 """A change of the machine's speed by less is not worth a word."""
 
@@ -191,12 +193,22 @@ def _no_gain(case: Case) -> Finding | None:
     gain = case.choice.gain
     if gain is None or gain.estimate >= 1 + case.plan.tie:
         return None
+    name = baseline_name(case.choice)
     same = case.choice.chosen == case.choice.baseline
+    if not same and gain.estimate < 1 - case.plan.tie:
+        return Finding(
+            code="LT007",
+            severity="warning",
+            message=f"the choice is slower than {name}, at {gain.estimate:.2f} × of them: they are not among what was "
+            "asked for, and cannot be chosen",
+            advice="keep them, or add them to the axes",
+            numbers={"gain": gain.estimate},
+        )
     reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
     return Finding(
         code="LT007",
         severity="info",
-        message=f"{baseline_name(case.choice)} are as fast as any that was tried: {reason}",
+        message=f"{name} are as fast as any that was tried: {reason}",
         advice="the loader's settings are not what limits this data set here: look at the cost of a sample",
         numbers={"gain": gain.estimate},
     )
@@ -273,7 +285,7 @@ def _dropped(case: Case) -> Finding | None:
     verb = "is" if row.dropped_samples == 1 else "are"
     return Finding(
         code="LT011",
-        severity="info",
+        severity="warning" if row.dropped_samples > TELLING_DROP * total else "info",
         message=f"the choice uses drop_last: {row.dropped_samples:,} of {counted(total, 'sample')} "
         f"({format_share(row.dropped_samples / total, 2)}) {verb} left out of each epoch",
         advice="keep every sample with --drop-last off",
@@ -282,17 +294,33 @@ def _dropped(case: Case) -> Finding | None:
 
 
 def _unverified(case: Case) -> Finding | None:
-    row = case.row(case.choice.chosen)
-    if row is None or is_verified(by_group(case.records).get(group_of(row.config), [])):
+    choice = case.choice
+    row, baseline = case.row(choice.chosen), case.row(choice.baseline)
+    if row is None:
+        return None
+    if not _is_verified(case, row):
+        message = (
+            "the time budget ended before the choice could be measured again: its rate is the best of many noisy ones "
+            "and may be flattered"
+        )
+    elif baseline is not None and choice.gain is not None and not _is_verified(case, baseline):
+        message = (
+            f"the time budget ended before {baseline_name(choice)} could be measured again: the gain over them rests "
+            "on the first look alone and may be flattered"
+        )
+    else:
         return None
     return Finding(
         code="LT012",
         severity="warning",
-        message="the time budget ended before the choice could be measured again: its rate is the best of "
-        "many noisy ones and may be flattered",
+        message=message,
         advice=f"give more time, as in --time-budget {_longer(case.plan)}, or fewer values on the axes",
         numbers={"repeats": float(row.repeats)},
     )
+
+
+def _is_verified(case: Case, row: TrialResult) -> bool:
+    return is_verified(by_group(case.records).get(group_of(row.config), []))
 
 
 def _nothing(case: Case) -> Finding | None:

@@ -62,7 +62,8 @@ def next_step(
     state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
     left = plan.time_budget_seconds - elapsed_seconds
     if not state.in_phase("verify"):
-        before = left - verify.reserve_seconds(plan)
+        # Where nothing can be chosen there is nothing to keep time for.
+        before = left - (verify.reserve_seconds(plan) if verify.next_trial(state) is not None else 0.0)
         open_ended = workers_open_ended and not state.in_phase("race")
         found = _screen(state, before) or (_extension(state, before) if open_ended else None)
         found = found or _race(state, before)

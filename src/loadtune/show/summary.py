@@ -21,9 +21,6 @@ from loadtune.units import (
     format_share,
 )
 
-WIDE_GAIN = 1 / 3
-"""A half-width of the gain above this share of it hides that the interval is not symmetric."""
-
 LEADERS = 8
 """Rows of the table of leaders."""
 
@@ -81,21 +78,11 @@ def baseline_words(config: LoaderConfig) -> str:
 
 
 def gain_number(result: RunResult) -> str | None:
-    """Return ``1.91 ± 0.05 ×``, or None where there is nothing to compare.
-
-    An interval too wide for one half-width to tell both of its ends is given by them: ``3.2 × (0.6 to 11.4)``.
-    """
+    """Return ``1.91 ± 0.05 ×``, or None where there is nothing to compare."""
     gain = result.gain
     if gain is None or _picked_baseline(result):
         return None
-    half_width = max(gain.high - gain.estimate, gain.estimate - gain.low)
-    if half_width > WIDE_GAIN * gain.estimate:
-        return f"{_ratio(gain.estimate)} × ({_ratio(gain.low)} to {_ratio(gain.high)})"
     return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
-
-
-def _ratio(value: float) -> str:
-    return format_decimal(value, 1 if value >= 0.1 or value == 0 else 2)  # noqa: PLR2004 - a small one is not nought
 
 
 def gain_sentence(result: RunResult) -> str | None:
@@ -108,9 +95,10 @@ def gain_sentence(result: RunResult) -> str | None:
     number = gain_number(result)
     if number is None or result.gain is None:
         return None
+    over = " over an epoch" if result.probe.dataset_samples is not None else ""
     if result.gain.low <= 1 <= result.gain.high:
-        return f"{number} the rate of {name}: no change beyond the noise."
-    return f"{number} the rate of {name}, which gave {estimate_words(result.baseline)}."
+        return f"{number} the rate{over} of {name}: no change beyond the noise."
+    return f"{number} the rate{over} of {name}; the steady rate there is {estimate_words(result.baseline)}."
 
 
 def estimate_words(pick: Pick) -> str:
@@ -239,9 +227,18 @@ def earlier_sentence(result: RunResult) -> str | None:
     if not higher:
         return None
     return (
-        "The pick, the fastest and the baseline were measured again at the end. Other rates are from earlier in the "
-        "run, where one may look higher: what decides are comparisons within the same blocks of trials."
+        f"{_measured_again(result)} measured again at the end. Other rates are from earlier in the run, where one may "
+        "look higher: what decides are comparisons within the same blocks of trials."
     )
+
+
+def _measured_again(result: RunResult) -> str:
+    """Return ``The pick and the baseline were``: the rows pointed out that were measured again."""
+    again = {row.config_id for row in result.trials if row.measured_again}
+    roles = {"pick": result.best, "fastest": result.fastest, "baseline": result.baseline}
+    names = [f"the {role}" for role, pick in roles.items() if pick is not None and pick.config_id in again]
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "some rows"
+    return f"{listed[:1].upper()}{listed[1:]} {'was' if len(names) == 1 else 'were'}"
 
 
 def measured_trials(result: RunResult) -> tuple[TrialResult, ...]:
