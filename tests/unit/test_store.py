@@ -11,8 +11,9 @@ import pytest
 from factories import HOSTILE, make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.errors import OutputError, RunDirectoryError
+from loadtune.record.files import write_atomically
 from loadtune.record.results import RunResult, TrialRecord
-from loadtune.record.store import RunHeader, RunStore, load_run, write_atomically
+from loadtune.record.store import RunHeader, RunStore, load_run
 
 
 def header_of(result: RunResult) -> RunHeader:
@@ -29,7 +30,7 @@ def header_of(result: RunResult) -> RunHeader:
 
 def test_nothing_is_written_before_the_store_is_opened(tmp_path: Path) -> None:
     """Creating a store for a new place leaves no trace there."""
-    RunStore.create(tmp_path / "a" / "run")
+    RunStore.create(tmp_path / "a" / "run").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -39,6 +40,7 @@ def test_a_run_with_hostile_strings_comes_back_equal(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path / "run")
     store.open(header_of(result))
     store.finish(result)
+    store.close()
     assert load_run(tmp_path / "run") == result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -79,9 +79,16 @@ def sweep(
     def opened(_plan: SweepPlan, _pickle: str | None) -> Iterator[ScriptedRunner]:
         yield runner
 
-    return run_sweep(
-        plan, listener=listener, store=store, open_runner=opened, clock=lambda: runner.machine.elapsed, environ={}
-    )
+    with store or nullcontext():
+        return run_sweep(
+            plan,
+            listener=listener,
+            store=store,
+            open_runner=opened,
+            clock=lambda: runner.machine.elapsed,
+            environ={},
+            kept=store.kept if store is not None else None,
+        )
 
 
 def test_every_trial_is_told_and_kept_in_the_order_it_ran(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``trials.jsonl``: one line a trial, on the disk before the next one begins; what a crash can do to it, and no more."""
+"""``trials.jsonl``: one line a trial, on the disk before the next one begins, and what a crash can do to it."""
 
 from __future__ import annotations
 

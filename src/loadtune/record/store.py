@@ -1,13 +1,9 @@
-"""The run directory: ``run.json``, and ``trials.jsonl`` that each trial is appended and synced to. One writer at a time."""
+"""The run directory: ``run.json``, and ``trials.jsonl`` that each trial is synced to. One writer at a time."""
 
 from __future__ import annotations
 
 import os
-import re
-import secrets
-import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +13,7 @@ import msgspec
 
 from loadtune.describe.plan import SweepPlan
 from loadtune.errors import LoadtuneError, OutputError, RunDirectoryError
+from loadtune.record.files import HALF_WRITTEN, cause, require_possible, why_not_writable, write_atomically
 from loadtune.record.journal import Journal, JournalWriter, read_journal
 from loadtune.record.lock import DirectoryLock
 from loadtune.record.results import SCHEMA, Environment, MemoryLimits, Probe, Resume, RunResult, TrialRecord
@@ -25,9 +22,6 @@ RUN_FILE, TRIALS_FILE = "run.json", "trials.jsonl"
 FILES = (RUN_FILE, TRIALS_FILE, "trials.csv", "report.html")
 
 T = TypeVar("T")
-
-_HALF_WRITTEN = re.compile(r"\.(run\.json|trials\.csv|report\.html)\.[0-9a-f]{8}\.tmp")
-"""What ``write_atomically`` leaves where it was killed."""
 
 
 class Store(Protocol):
@@ -87,15 +81,13 @@ class KeptRun:
 class NullStore:
     """Keeps nothing."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    count = 0
 
     def open(self, header: RunHeader) -> None:
         """Do nothing."""
 
     def append(self, record: TrialRecord) -> None:
-        """Count it."""
-        self.count += 1
+        """Do nothing."""
 
     def finish(self, result: RunResult) -> None:
         """Do nothing."""
@@ -130,11 +122,7 @@ class RunStore:
             OutputError: The place holds something already, is being written, or cannot be written.
         """
         store = cls(Path(path), force=force)
-        try:
-            store._claim()
-        except BaseException:
-            store.close()
-            raise
+        store._check(store._claim)
         return store
 
     @classmethod
@@ -147,17 +135,24 @@ class RunStore:
         """
         place = Path(path)
         store = cls(place.parent if place.name == RUN_FILE and place.is_file() else place)
-        try:
-            if store.path.is_dir():
-                store._acquire()
-            store.kept = read_kept(store.path)
-            problem = why_not_writable(store.path)
-            if problem is not None:
-                raise OutputError(f"'{store.path}' cannot be written: {problem}")
-        except BaseException:
-            store.close()
-            raise
+        store._check(store._take_up)
         return store
+
+    def _check(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_up(self) -> None:
+        """Read what is to be gone on with, under the lock."""
+        if self.path.is_dir():
+            self._acquire()
+        self.kept = read_kept(self.path)
+        problem = why_not_writable(self.path)
+        if problem is not None:
+            raise OutputError(f"'{self.path}' cannot be written: {problem}")
 
     def _claim(self) -> None:
         """Check the place, under the lock where it is there."""
@@ -167,7 +162,7 @@ class RunStore:
                 self._acquire()
             _check_place(self.path, force=self._force)
         except (OSError, ValueError) as error:
-            raise OutputError(f"'{self.path}' cannot be written: {_cause(error)}") from error
+            raise OutputError(f"'{self.path}' cannot be written: {cause(error)}") from error
 
     def _acquire(self) -> None:
         try:
@@ -190,7 +185,7 @@ class RunStore:
                 self._make()
             elif not self._lock.is_of(self.path):
                 raise OutputError(f"'{self.path}' was removed or replaced since it was read")
-            self._remove(entry for entry in self.path.iterdir() if _HALF_WRITTEN.fullmatch(entry.name))
+            self._remove(entry for entry in self.path.iterdir() if HALF_WRITTEN.fullmatch(entry.name))
             # The journal first: a header beside the trials of another run would be a lie.
             journal = JournalWriter(self.path / TRIALS_FILE, self.kept.journal if self.kept else Journal())
             self._journal = journal
@@ -309,61 +304,6 @@ def _converted(data: dict[str, Any], kind: type[T], file: Path) -> T:
         raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at every moment there is the old one or the new one, never half of one.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    # Forty characters of any script leave room for the rest in the 255 bytes that a name may have.
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
-    # Opened by hand: a file of `tempfile` is readable by its owner alone, a report is for others too.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_names(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_names(directory: Path) -> None:
-    """Sync the names in a directory, where the file system can: a new name is not on the disk with its file."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def why_not_writable(directory: Path) -> str | None:
-    """Return why no file can be made in a directory, or None; found out by making one, which is gone again at once.
-
-    Permissions do not tell: root has them all, and neither /proc nor a read-only file system takes a file.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            return None
-    except OSError as error:
-        return "it takes no files" if isinstance(error, FileNotFoundError) else _cause(error)
-
-
-def require_possible(path: Path) -> None:
-    """Let the system look a path up, so that a name that is too long, or a loop of links, is found before.
-
-    Raises:
-        OSError: There can be no file of this name.
-        ValueError: The name holds a NUL.
-    """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.stat()
-
-
 def _check_place(place: Path, *, force: bool) -> None:
     if place.exists() and not place.is_dir():
         raise OutputError(f"'{place}' is a file: a run needs a directory")
@@ -380,12 +320,8 @@ def _check_place(place: Path, *, force: bool) -> None:
         raise OutputError(f"'{place}' cannot be written: the directory '{above}' is not writable ({problem})")
 
 
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def _check_replaceable(place: Path, *, force: bool) -> None:
-    names = {entry.name for entry in place.iterdir() if not _HALF_WRITTEN.fullmatch(entry.name)}
+    names = {entry.name for entry in place.iterdir() if not HALF_WRITTEN.fullmatch(entry.name)}
     if not names:
         return
     if RUN_FILE not in names:

@@ -58,5 +58,3 @@ def unfinished_note(result: RunResult, directory: str | os.PathLike[str]) -> str
     if is_object(result.target):
         return f"this run of {result.target} was not finished: call loadtune.sweep again, to a new directory"
     return f"this run was not finished; go on with: {resume_command(directory)}"
-
-

@@ -1,4 +1,4 @@
-"""A folder for temporary files that does not outlive its process: not even one that was killed, beyond the next start."""
+"""A folder for temporary files that goes with its process, or where that was killed, with the next start."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
 from loadtune.judge.reopen import as_compared
 from loadtune.record.environment import read_environment, resolve_limits
-from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
+from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
 from loadtune.run.agreement import continued
 from loadtune.run.events import Listener, Progress, SilentListener
@@ -117,9 +117,7 @@ def _header(
     )
 
 
-def conclude(
-    header: RunHeader, records: Sequence[TrialRecord], *, elapsed_seconds: float, finished: bool
-) -> RunResult:
+def conclude(header: RunHeader, records: Sequence[TrialRecord], *, elapsed_seconds: float, finished: bool) -> RunResult:
     """Return the result of a run from what is kept of it, finished or not.
 
     Args:
