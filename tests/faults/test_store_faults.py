@@ -41,7 +41,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
     kept = lines(tmp_path / "kept")
     assert (tmp_path / "kept" / "trials.jsonl").read_bytes() == b"".join(kept), "no torn line"
     assert f"  {len(kept)} trial" in said[1]
-    assert said[1].endswith("make room, then go on with: loadtune sweep --resume disk/run")
+    assert said[1].endswith("when that is put right, go on with: loadtune sweep --resume disk/run")
     assert loadtune("show", "kept", cwd=tmp_path).returncode == 0
     resumed = loadtune("sweep", "--resume", "kept", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

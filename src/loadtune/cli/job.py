@@ -16,7 +16,7 @@ from loadtune.cli.options import OutputOptions, SessionOptions
 from loadtune.cli.surroundings import environment
 from loadtune.cli.verdict import complain
 from loadtune.describe.plan import SweepPlan
-from loadtune.errors import LoadtuneError, OutputError
+from loadtune.errors import LoadtuneError
 from loadtune.record.results import RunResult
 from loadtune.record.store import RunStore, load_run
 from loadtune.run.events import Listener, SilentListener
@@ -67,8 +67,10 @@ def measure(
         result = _measure(plan, store, console, session, command)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(*_keep(store)) from None
-    except OutputError as error:
-        raise OutputError(str(error), hint=_how_to_go_on(store)) from error
+    except LoadtuneError as error:
+        if store.opened:
+            error.hint = "\n  ".join(filter(None, (error.hint, _how_to_go_on(store))))
+        raise
     tell(result, store.path, exports, console, session)
     return 0
 
@@ -110,10 +112,8 @@ def _keep(store: RunStore) -> tuple[str, ...]:
     return kept(store.path, store.count), f"go on with: {resume_command(store.path)}"
 
 
-def _how_to_go_on(store: RunStore) -> str | None:
-    if not store.opened:
-        return None
-    return f"{kept(store.path, store.count)}; make room, then go on with: {resume_command(store.path)}"
+def _how_to_go_on(store: RunStore) -> str:
+    return f"{kept(store.path, store.count)}; when that is put right, go on with: {resume_command(store.path)}"
 
 
 def _measure(
