@@ -62,11 +62,11 @@ def test_nuls_behind_the_last_line_are_a_torn_line(length: int, nuls: int) -> No
     assert read(WHOLE[:length] + bytes(nuls)).records == RECORDS[: whole_lines(length)]
 
 
-@given(length=st.integers(0, len(WHOLE) - 1))
-def test_what_a_resume_appends_stands_on_its_own_line(length: int) -> None:
+@given(length=st.integers(0, len(WHOLE) - 1), nuls=st.integers(0, 5000))
+def test_what_a_resume_appends_stands_on_its_own_line(length: int, nuls: int) -> None:
     """After a resume of a journal that was cut anywhere, it holds its whole lines and the new trial, and no rest."""
     count = whole_lines(length)
-    data = resumed(WHOLE[:length], RECORDS[count])
+    data = resumed(WHOLE[:length] + bytes(nuls), RECORDS[count])
     assert data == b"".join(LINES[: count + 1])
 
 
