@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +15,10 @@ from loadtune.describe.workload import Workload
 from loadtune.errors import NothingFitsError, TargetError, UsageError
 from loadtune.judge.lack import lack
 from loadtune.record.results import Finding, Interval, Pick, RunResult, TrialResult
-from loadtune.record.store import NullStore, RunStore, load_run
+from loadtune.record.store import RunStore
 from loadtune.run.events import Listener, SilentListener
+from loadtune.run.resume import load as load_result
+from loadtune.run.scratch import Scratch
 from loadtune.run.sweep import run_sweep
 from loadtune.show import outputs, page, tables
 from loadtune.units import parse_duration, parse_share, parse_size
@@ -60,7 +62,7 @@ class Best:
 
 
 class Run:
-    """A finished sweep.
+    """A sweep that was made, finished or interrupted.
 
     Args:
         result: All that was measured and chosen, as typed values.
@@ -212,6 +214,8 @@ def sweep(
 
     Raises:
         UsageError: An argument out of range, a target that cannot be used, an output that is there already.
+        OutputError: What was measured cannot be kept, as on a full disk; the trials before are, and ``load`` reads
+            them.
     """
     plan = SweepPlan(
         target=dataset_or_target if isinstance(dataset_or_target, str) else f"<{type(dataset_or_target).__qualname__}>",
@@ -238,8 +242,7 @@ def sweep(
         cache=_cache_state(cache),
         seed=seed,
     )
-    store = RunStore.create(output, force=force) if output is not None else NullStore()
-    with tempfile.TemporaryDirectory(prefix="loadtune-") as folder:
+    with RunStore.create(output, force=force) if output is not None else nullcontext() as store, Scratch() as folder:
         pickle_path = None if isinstance(dataset_or_target, str) else _pickled(dataset_or_target, plan.target, folder)
         result = run_sweep(
             plan,
@@ -249,24 +252,26 @@ def sweep(
             environ=os.environ,
             pickle_path=pickle_path,
         )
-    run = Run(result, Path(output) if output is not None else None)
-    if run.directory is not None:
-        run.to_csv(run.directory / "trials.csv")
-        run.to_html(run.directory / "report.html")
+        run = Run(result, Path(output) if output is not None else None)
+        if run.directory is not None:
+            run.to_csv(run.directory / "trials.csv")
+            run.to_html(run.directory / "report.html")
     return run
 
 
 def load(run_directory: str | os.PathLike[str]) -> Run:
     """Return the run that a directory holds.
 
+    Of a run that was not finished it is what its trials so far say; finding LT017 tells, and ``result.finished``.
+
     Raises:
         RunDirectoryError: No run, or one that cannot be read.
     """
     place = Path(run_directory)
-    return Run(load_run(place), place if place.is_dir() else place.parent)
+    return Run(load_result(place), place if place.is_dir() else place.parent)
 
 
-def _pickled(given: Any, name: str, folder: str) -> str:
+def _pickled(given: Any, name: str, folder: Path) -> str:
     """Write what is to be loaded to a file for the trial host; what a script defines goes by value."""
     import cloudpickle  # noqa: PLC0415 - only where there is an object to carry
 
@@ -275,7 +280,7 @@ def _pickled(given: Any, name: str, folder: str) -> str:
 
         # A loader holds iterators and contexts that do not travel; what trials need of it does.
         given = source_from_loader(given, name)
-    path = Path(folder) / "workload.pickle"
+    path = folder / "workload.pickle"
     try:
         path.write_bytes(cloudpickle.dumps(given))
     except Exception as error:

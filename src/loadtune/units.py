@@ -108,9 +108,12 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Return ``850 µs``, ``12.3 ms``, ``4.21 s`` or ``3 min 12 s``."""
+    """Return ``850 µs``, ``12.3 ms``, ``4.21 s``, ``3 min 12 s`` or ``5 h 02 min``."""
     if seconds is None:
         return "–"
+    if seconds >= 7200:  # noqa: PLR2004
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes:02d} min"
     if seconds >= 120:  # noqa: PLR2004
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest:02d} s"

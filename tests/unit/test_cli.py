@@ -472,10 +472,10 @@ def test_a_broken_pipe_inside_a_sweep_is_a_fault(
     assert "a fault of loadtune itself: BrokenPipeError" in capsys.readouterr().err
 
 
-def test_what_is_kept_is_counted(tmp_path: Path) -> None:
-    """The sentence counts the trials that the journal holds and says how to see them."""
-    (tmp_path / "trials.jsonl").write_text("{}\n{}\n", encoding="utf-8")
-    assert job.kept(tmp_path) == f"2 trials are kept: loadtune show {tmp_path} prints what they say"
+def test_what_is_kept_is_counted() -> None:
+    """The sentence counts the trials and says how to see them, as a shell takes it."""
+    assert job.kept(Path("a run"), 2) == "2 trials are kept: loadtune show 'a run' prints them"
+    assert job.kept(Path("run"), 1) == "1 trial is kept: loadtune show run prints it"
 
 
 @pytest.mark.parametrize(("options", "traceback_shown"), [([], False), (["-v"], True)])

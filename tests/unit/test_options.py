@@ -26,7 +26,7 @@ DESIGNED = {
     "Measurement": ["--search", "--time-budget", "--precision", "--cache", "--seed"],
     "Limits": ["--host-memory", "--gpu-memory", "--max-batch-size", "--trial-timeout"],
     "Output": ["--output", "--export-csv", "--export-json", "--export-html", "--export-markdown", "--force"],
-    "Session": ["--strict", "--config", "--no-config", "--quiet", "--verbose", "--no-progress", "--color"],
+    "Session": ["--resume", "--strict", "--config", "--no-config", "--quiet", "--verbose", "--no-progress", "--color"],
 }  # fmt: skip
 
 

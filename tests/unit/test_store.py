@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -11,8 +12,9 @@ import pytest
 from factories import HOSTILE, make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.errors import OutputError, RunDirectoryError
+from loadtune.record.files import write_atomically
 from loadtune.record.results import RunResult, TrialRecord
-from loadtune.record.store import RunHeader, RunStore, load_run, write_atomically
+from loadtune.record.store import RunHeader, RunStore, load_run
 
 
 def header_of(result: RunResult) -> RunHeader:
@@ -29,7 +31,7 @@ def header_of(result: RunResult) -> RunHeader:
 
 def test_nothing_is_written_before_the_store_is_opened(tmp_path: Path) -> None:
     """Creating a store for a new place leaves no trace there."""
-    RunStore.create(tmp_path / "a" / "run")
+    RunStore.create(tmp_path / "a" / "run").close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -39,6 +41,7 @@ def test_a_run_with_hostile_strings_comes_back_equal(tmp_path: Path) -> None:
     store = RunStore.create(tmp_path / "run")
     store.open(header_of(result))
     store.finish(result)
+    store.close()
     assert load_run(tmp_path / "run") == result
 
 
@@ -66,6 +69,75 @@ def test_a_run_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
     again.open(header_of(make_result()))
     again.close()
     assert not (place / "report.html").exists()
+
+
+def test_a_directory_has_one_writer(tmp_path: Path) -> None:
+    """While a store is open another is refused, by force and as a resume too, and nothing of the first is touched."""
+    place = tmp_path / "run"
+    with RunStore.create(place) as first, RunStore.create(place) as second:
+        first.open(header_of(make_result()))
+        first.append(make_record(LoaderConfig(batch_size=8), 100.0))
+        journal = (place / "trials.jsonl").read_bytes()
+        for attempt in (
+            lambda: RunStore.create(place),
+            lambda: RunStore.create(place, force=True),
+            lambda: RunStore.resume(place),
+            lambda: second.open(header_of(make_result())),
+        ):
+            with pytest.raises(OutputError, match="is being written by another sweep"):
+                attempt()
+        assert (place / "trials.jsonl").read_bytes() == journal
+    with RunStore.resume(place) as third:
+        assert third.kept is not None
+        assert len(third.kept.journal.records) == 1
+
+
+def test_a_run_that_came_in_between_is_not_replaced(tmp_path: Path) -> None:
+    """A place that was free when it was checked, and holds another's finished run when it is opened, is refused."""
+    place = tmp_path / "run"
+    with RunStore.create(place) as slow:
+        with RunStore.create(place) as fast:
+            fast.open(header_of(make_result()))
+            fast.finish(make_result())
+        with pytest.raises(OutputError, match="holds a run already"):
+            slow.open(header_of(make_result()))
+    assert load_run(place) == make_result()
+
+
+def test_a_run_that_was_removed_is_not_gone_on_with(tmp_path: Path) -> None:
+    """A directory that goes away between reading and writing is named, and none is made in its place."""
+    place = tmp_path / "run"
+    with RunStore.create(place) as store:
+        store.open(header_of(make_result()))
+        store.append(make_record(LoaderConfig(batch_size=8), 100.0))
+    with RunStore.resume(place) as store:
+        shutil.rmtree(place)
+        with pytest.raises(OutputError, match="was removed or replaced"):
+            store.open(header_of(make_result()))
+    assert not place.exists()
+
+
+def test_what_a_killed_writer_left_half_written_goes(tmp_path: Path) -> None:
+    """A temporary file beside nothing is no run to be kept; beside a run it is removed by the resume."""
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / ".run.json.0123abcd.tmp").write_bytes(b"{")
+    with RunStore.create(place) as store:
+        store.open(header_of(make_result()))
+    (place / ".report.html.0123abcd.tmp").write_bytes(b"<")
+    with RunStore.resume(place) as store:
+        store.open(header_of(make_result()))
+    assert sorted(os.listdir(place)) == ["run.json", "trials.jsonl"]
+
+
+def test_a_plan_that_cannot_be_is_damage(tmp_path: Path) -> None:
+    """A header with values that no plan can have is a damaged file, not a wrong option."""
+    with RunStore.create(tmp_path / "run") as store:
+        store.open(header_of(make_result()))
+    file = tmp_path / "run" / "run.json"
+    file.write_text(file.read_text().replace('"time_budget_seconds": 60.0', '"time_budget_seconds": -1'))
+    with pytest.raises(RunDirectoryError, match=r"run\.json' is damaged"):
+        RunStore.resume(tmp_path / "run")
 
 
 def test_a_directory_of_something_else_is_never_taken(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from loadtune.describe.space import SearchSpace
 from loadtune.errors import UsageError
 from loadtune.judge.strategy import Step
 from loadtune.record.results import Probe, RunResult, TrialRecord
-from loadtune.record.store import RunStore, load_run
+from loadtune.record.store import RunStore, load_run, read_kept
 from loadtune.run.events import Progress, SilentListener
 from loadtune.run.sweep import run_sweep
 
@@ -79,9 +79,16 @@ def sweep(
     def opened(_plan: SweepPlan, _pickle: str | None) -> Iterator[ScriptedRunner]:
         yield runner
 
-    return run_sweep(
-        plan, listener=listener, store=store, open_runner=opened, clock=lambda: runner.machine.elapsed, environ={}
-    )
+    with store or nullcontext():
+        return run_sweep(
+            plan,
+            listener=listener,
+            store=store,
+            open_runner=opened,
+            clock=lambda: runner.machine.elapsed,
+            environ={},
+            kept=store.kept if store is not None else None,
+        )
 
 
 def test_every_trial_is_told_and_kept_in_the_order_it_ran(tmp_path: Path) -> None:
@@ -131,6 +138,36 @@ def test_an_interrupt_keeps_and_concludes_what_was_measured(tmp_path: Path) -> N
         sweep(runner, SweepPlan(target="x", space=SPACE), store=RunStore.create(tmp_path / "run"))
     assert len((tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()) == 5
     assert load_run(tmp_path / "run").cost.trials == 5
+
+
+class Interrupted(RunStore):
+    """A run directory whose fourth trial is interrupted on its way to the disk, once."""
+
+    before_it_is_written = True
+
+    def append(self, record: TrialRecord) -> None:
+        if record.order == 3 and not self.done:
+            self.done = True
+            if not self.before_it_is_written:
+                super().append(record)
+            raise KeyboardInterrupt
+        super().append(record)
+
+    done = False
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_interrupt_between_a_trial_and_its_line_loses_nothing(before: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """A trial that was measured is in the journal once, whether Ctrl-C came before or after it was written."""
+    store = Interrupted.create(tmp_path / "run")
+    assert isinstance(store, Interrupted)
+    store.before_it_is_written = before
+    with pytest.raises(KeyboardInterrupt):
+        sweep(ScriptedRunner(Machine(rate=rate), a_probe()), SweepPlan(target="x", space=SPACE), store=store)
+    kept = read_kept(tmp_path / "run")
+    assert [record.order for record in kept.journal.records] == [0, 1, 2, 3]
+    assert kept.result is not None
+    assert kept.result.cost.trials == 4
 
 
 def test_a_failing_configuration_is_a_row_and_never_the_choice() -> None:

@@ -55,8 +55,8 @@ def _guarded(arguments: list[str]) -> int:
         _close_stdout()
         return 0
     except KeyboardInterrupt as interrupt:
-        kept = str(interrupt.args[0]) if interrupt.args else "nothing was measured"
-        _say(f"loadtune: interrupted; {kept}")
+        kept, *how_to_go_on = map(str, interrupt.args or ("nothing was measured",))
+        _say(f"loadtune: interrupted; {kept}", "\n  ".join(how_to_go_on) or None)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence turns a fault into a message
         return _fault(error, verbose=_is_verbose(arguments))

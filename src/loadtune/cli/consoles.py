@@ -10,6 +10,7 @@ from typing import IO, Any, Literal, TextIO, cast
 from rich.console import Console
 
 from loadtune.cli.surroundings import environment
+from loadtune.show.words import plain
 
 
 class TolerantStream:
@@ -47,6 +48,12 @@ class TolerantStream:
 def stdout() -> TextIO:
     """Return stdout, tolerant of a closed pipe."""
     return cast("TextIO", TolerantStream(sys.stdout))
+
+
+def note(text: str | None) -> None:
+    """Say something beside the output, on stderr; nothing where there is nothing to say."""
+    if text is not None:
+        TolerantStream(sys.stderr).write(f"loadtune: {plain(text)}\n")
 
 
 def console_for_people(*, color: Literal["auto", "always", "never"] = "auto", to_stderr: bool = False) -> Console:

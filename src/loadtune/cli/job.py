@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
@@ -17,8 +18,9 @@ from loadtune.cli.verdict import complain
 from loadtune.describe.plan import SweepPlan
 from loadtune.errors import LoadtuneError
 from loadtune.record.results import RunResult
-from loadtune.record.store import TRIALS_FILE, RunStore, load_run
+from loadtune.record.store import RunStore, load_run
 from loadtune.run.events import Listener, SilentListener
+from loadtune.run.resume import resume_command
 from loadtune.run.sweep import run_sweep
 from loadtune.show.outputs import Exports
 from loadtune.show.terminal import PlainListener, RichListener, print_result
@@ -45,18 +47,43 @@ def sweep(
     """
     exports = Exports(**places, force=output.force)
     exports.check()
-    console = console_for_people(color=session.color, to_stderr=exports.to_stdout)
     now = datetime.now(timezone.utc).astimezone()  # the user's clock names the user's folder
     folder = Path(output.output) if output.output is not None else default_directory(plan.target, now)
-    store = RunStore.create(folder, force=output.force)
+    with RunStore.create(folder, force=output.force) as store:
+        return measure(plan, store, exports=exports, session=session, command=command)
+
+
+def measure(
+    plan: SweepPlan, store: RunStore, *, exports: Exports, session: SessionOptions, command: tuple[str, ...]
+) -> int:
+    """Run a sweep into ``store``, new or taken up again; print what it found, leave its files, and return 0.
+
+    Raises:
+        LoadtuneError: As ``sweep`` says.
+        KeyboardInterrupt: Interrupted; its arguments say what is kept, and how to go on.
+    """
+    console = console_for_people(color=session.color, to_stderr=exports.to_stdout)
     try:
         result = _measure(plan, store, console, session, command)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_keep(store)) from None
+        raise KeyboardInterrupt(*_keep(store)) from None
+    except LoadtuneError as error:
+        if store.opened:
+            error.hint = "\n  ".join(filter(None, (error.hint, _how_to_go_on(store))))
+        raise
+    tell(result, store.path, exports, console, session)
+    return 0
+
+
+def tell(result: RunResult, folder: Path, exports: Exports, console: Console, session: SessionOptions) -> None:
+    """Print the result of a run, write its files and exports, and raise where it is no success.
+
+    Raises:
+        LoadtuneError: As ``sweep`` says.
+    """
     print_result(result, console, session.verbosity)
     _write(result, folder, exports, console if session.verbosity >= 0 else None)
     complain(result, strict=session.strict)
-    return 0
 
 
 def default_directory(target: str, now: datetime) -> Path:
@@ -67,22 +94,26 @@ def default_directory(target: str, now: datetime) -> Path:
     return Path(REPORTS) / f"{slug}-{now:%Y%m%d-%H%M%S}"
 
 
-def kept(folder: Path | None) -> str:
-    """Return a sentence on what an interrupted sweep leaves in ``folder``, or nowhere as yet."""
-    trials = None if folder is None else folder / TRIALS_FILE
-    count = len(trials.read_bytes().splitlines()) if trials is not None and trials.is_file() else 0
+def kept(folder: Path, count: int) -> str:
+    """Return a sentence on what a sweep that was ended leaves in ``folder``."""
     if count == 0:
         return "nothing was measured yet"
-    return f"{count} trial{'s are' if count > 1 else ' is'} kept: loadtune show {folder} prints what they say"
+    words = ("1 trial is", "it") if count == 1 else (f"{count} trials are", "them")
+    return f"{words[0]} kept: loadtune show {shlex.quote(str(folder))} prints {words[1]}"
 
 
-def _keep(store: RunStore) -> str:
+def _keep(store: RunStore) -> tuple[str, ...]:
+    """Write what can be concluded; return what is kept, and how to go on."""
     if not store.opened:
-        return kept(None)
-    # A run that could not be concluded has its trials alone, and a second interrupt is not made to wait.
+        return (kept(store.path, len(store.kept.journal.records) if store.kept else 0),)
+    # A second interrupt is not made to wait for pages: `loadtune report` makes them.
     with suppress(LoadtuneError, KeyboardInterrupt):
         _write_own(load_run(store.path), store.path)
-    return kept(store.path)
+    return kept(store.path, store.count), f"go on with: {resume_command(store.path)}"
+
+
+def _how_to_go_on(store: RunStore) -> str:
+    return f"{kept(store.path, store.count)}; when that is put right, go on with: {resume_command(store.path)}"
 
 
 def _measure(
@@ -90,7 +121,7 @@ def _measure(
 ) -> RunResult:
     with ExitStack() as stack:
         listener = _listener(console, session, stack)
-        return run_sweep(plan, listener=listener, store=store, command=command, environ=environment())
+        return run_sweep(plan, listener=listener, store=store, command=command, environ=environment(), kept=store.kept)
 
 
 def _listener(console: Console, session: SessionOptions, stack: ExitStack) -> Listener:

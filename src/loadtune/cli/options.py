@@ -173,6 +173,10 @@ class OutputOptions:
 class SessionOptions:
     """How the command behaves."""
 
+    resume: Annotated[
+        str | None,
+        option("DIR", "Go on with the run in DIR, by its own options; a longer --time-budget is the one to change."),
+    ] = None
     strict: Annotated[bool, option("", "Exit with 4 when the choice is less precise than --precision.")] = False
     config: Annotated[
         str | None, option("FILE", "Read [tool.loadtune] of this file.  [default: the nearest pyproject.toml]")

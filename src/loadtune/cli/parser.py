@@ -9,7 +9,7 @@ from types import ModuleType
 from cyclopts import App, CycloptsError, Parameter
 
 from loadtune.cli.help import verb_page
-from loadtune.cli.settings import apply_environment, apply_file
+from loadtune.cli.settings import apply_environment, apply_file, note_given
 from loadtune.cli.wording import sentence
 from loadtune.errors import UsageError
 
@@ -20,13 +20,16 @@ def run_verb(verb: str, tokens: Sequence[str]) -> int:
     Raises:
         UsageError: The arguments cannot be used; one sentence says why.
     """
-    app = verb_app(_module(verb))
+    given: set[str] = set()
+    app = verb_app(_module(verb), given)
     try:
         run, bound, left_out = app.parse_args(list(tokens), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise UsageError(sentence(error, verb)) from error
     if "command" in left_out:
         bound.arguments["command"] = ("loadtune", verb, *tokens)
+    if "given" in left_out:
+        bound.arguments["given"] = frozenset(given)
     return int(run(*bound.args, **bound.kwargs))
 
 
@@ -36,14 +39,20 @@ def help_page(verb: str) -> str:
     return verb_page(verb_app(module), usage=module.USAGE, text=module.HELP, notes=module.NOTES)
 
 
-def verb_app(module: ModuleType) -> App:
-    """Return the parser of the command that ``module`` describes."""
+def verb_app(module: ModuleType, given: set[str] | None = None) -> App:
+    """Return the parser of the command that ``module`` describes.
+
+    Args:
+        module: The command's.
+        given: Filled by parsing with the names that the command line itself gives, such as ``batch-size``.
+    """
+    note = note_given(given if given is not None else set())
     app = App(
         name="loadtune",
         help_flags=[],
         version_flags=[],
         # Settings are a sweep's: LOADTUNE_OUTPUT names run directories, not the file of `loadtune report`.
-        config=(apply_environment, apply_file) if module.READS_SETTINGS else (),
+        config=(note, apply_environment, apply_file) if module.READS_SETTINGS else (),
         default_parameter=Parameter(negative="", show_env_var=False, consume_multiple=False),
         suppress_keyboard_interrupt=False,
     )

@@ -25,13 +25,13 @@ def run(
 ) -> int:
     """Write the page of the run in ``directory``."""
     # Not needed for the help page.
-    from loadtune.cli.consoles import stdout  # noqa: PLC0415
-    from loadtune.record.store import load_run  # noqa: PLC0415
+    from loadtune.cli.consoles import note, stdout  # noqa: PLC0415
+    from loadtune.run.resume import load, unfinished_note  # noqa: PLC0415
     from loadtune.show.outputs import Exports  # noqa: PLC0415
     from loadtune.show.words import plain  # noqa: PLC0415
 
     folder = Path(directory)
-    result = load_run(folder)
+    result = load(folder)
     place = output if output is not None else str(folder / "report.html")
     # The run's own page holds nothing that the run does not: it is replaced without asking.
     exports = Exports(html=place, force=force or output is None)
@@ -39,4 +39,5 @@ def run(
     exports.write(result, stdout())
     if place != "-":
         sys.stdout.write(f"Wrote {plain(place)}\n")
+    note(unfinished_note(result, directory))
     return 0

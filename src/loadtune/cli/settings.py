@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,16 @@ from loadtune.errors import UsageError, did_you_mean, nearest
 
 PREFIX = "LOADTUNE_"
 _SWITCH_WORDS = {True: "on", False: "off"}
-_NOT_IN_A_FILE = ("config", "no-config")
+_NOT_IN_A_FILE = ("config", "no-config", "resume")
+
+
+def note_given(given: set[str]) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
+    """Return a step of parsing that notes which arguments the command line gives, before the others fill the rest."""
+
+    def note(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        given.update(name for name, argument in _options(arguments) if argument.tokens)
+
+    return note
 
 
 def apply_environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

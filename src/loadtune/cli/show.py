@@ -25,10 +25,11 @@ def run(
 ) -> int:
     """Print the result of the run in ``directory``."""
     # Not needed for the help page.
-    from loadtune.cli.consoles import console_for_people  # noqa: PLC0415
-    from loadtune.record.store import load_run  # noqa: PLC0415
+    from loadtune.cli.consoles import console_for_people, note  # noqa: PLC0415
+    from loadtune.run.resume import load, unfinished_note  # noqa: PLC0415
     from loadtune.show.terminal import print_result  # noqa: PLC0415
 
-    result = load_run(Path(directory))
+    result = load(Path(directory))
     print_result(result, console_for_people(color=color), int(verbose) - int(quiet))
+    note(unfinished_note(result, directory))
     return 0

@@ -27,8 +27,10 @@ HELP = (
 NOTES = (
     'Each option may also stand in [tool.loadtune] of pyproject.toml (time-budget = "30s") or in the environment '
     "(LOADTUNE_TIME_BUDGET=30s); the command line wins over the environment, and the environment over the file. "
+    "With --resume the options that the run began with hold, and those of environment and file are left aside; what "
+    "stands on the command line must agree with them. "
     "Exit codes: 0 done, 1 a fault of loadtune, 2 something given cannot be used, 3 nothing meets the limits, "
-    "4 too noisy (--strict), 130 interrupted."
+    "4 too noisy (--strict), 130 interrupted: what was measured is kept, and the command to go on with is printed."
 )
 READS_SETTINGS = True
 
@@ -50,6 +52,7 @@ def run(
     output: OutputOptions = OutputOptions(),  # noqa: B008 - frozen
     session: SessionOptions = SessionOptions(),  # noqa: B008 - frozen
     command: Annotated[tuple[str, ...], Parameter(parse=False)] = (),
+    given: Annotated[frozenset[str], Parameter(parse=False)] = frozenset(),
 ) -> int:
     """Check everything that can be checked, then measure."""
     if session.quiet and session.verbose:
@@ -57,6 +60,8 @@ def run(
     plan = build_plan(target, key_values(arg), space=space, consumer=consumer, measurement=measurement, limits=limits)
     places = output.exports()
     # With --help nothing of this is needed: rich and the exporters cost more than the page.
-    from loadtune.cli.job import sweep  # noqa: PLC0415
+    from loadtune.cli import job, resuming  # noqa: PLC0415
 
-    return sweep(plan, places=places, output=output, session=session, command=command)
+    if session.resume is not None:
+        return resuming.resume(plan, given=given, places=places, output=output, session=session)
+    return job.sweep(plan, places=places, output=output, session=session, command=command)

@@ -19,7 +19,7 @@ from loadtune.judge.reasons import baseline_name, counted, label, shortfall
 from loadtune.judge.statistics import trend
 from loadtune.judge.summary import NOT_REACHED
 from loadtune.judge.verify import half_width_share
-from loadtune.record.results import Finding, MemoryLimits, Probe, TrialRecord, TrialResult
+from loadtune.record.results import Finding, MemoryLimits, Probe, Resume, TrialRecord, TrialResult
 from loadtune.units import format_bytes, format_estimate, format_seconds, format_share
 
 TITLES = {
@@ -37,6 +37,8 @@ TITLES = {
     "LT012": "the choice or the baseline was not measured again",
     "LT013": "nothing can be chosen",
     "LT014": "what was done to have files cold",
+    "LT016": "the run was resumed",
+    "LT017": "the run was not finished",
 }
 """What each code is about. A code never changes its meaning."""
 
@@ -55,6 +57,8 @@ class Case:
     limits: MemoryLimits
     records: Sequence[TrialRecord]
     choice: Choice
+    finished: bool = True
+    resumes: Sequence[Resume] = ()
 
     def row(self, config_id: str | None) -> TrialResult | None:
         """Return the row with this id, or None."""
@@ -78,6 +82,8 @@ def findings(case: Case) -> tuple[Finding, ...]:
         _unverified(case),
         _nothing(case),
         page_cache.finding(case.plan, case.probe, case.records),
+        _resumed(case),
+        _cut_off(case),
     )
     return tuple(finding for finding in found if finding is not None)
 
@@ -141,7 +147,7 @@ def _unsteady(case: Case) -> Finding | None:
 
 def _unfinished(case: Case) -> Finding | None:
     missing = sum(row.status == "interrupted" and row.failure_reason == NOT_REACHED for row in case.choice.rows)
-    if not missing:
+    if not missing or not case.finished:
         return None
     total = len(case.choice.rows)
     rest = "; the choice is the best of the others" if case.choice.chosen is not None else ""
@@ -296,7 +302,7 @@ def _dropped(case: Case) -> Finding | None:
 def _unverified(case: Case) -> Finding | None:
     choice = case.choice
     row, baseline = case.row(choice.chosen), case.row(choice.baseline)
-    if row is None:
+    if row is None or not case.finished:
         return None
     if not _is_verified(case, row):
         message = (
@@ -336,3 +342,42 @@ def _nothing(case: Case) -> Finding | None:
         advice=short.advice,
         numbers={name: float(value) for name, value in numbers.items() if value is not None},
     )
+
+
+def _resumed(case: Case) -> Finding | None:
+    if not case.resumes:
+        return None
+    longest = max(resume.pause_seconds for resume in case.resumes)
+    once = len(case.resumes) == 1
+    when = f"after {counted(case.resumes[0].order, 'trial')}" if once else f"{len(case.resumes)} times"
+    pause = "a pause" if once else "the longest pause"
+    return Finding(
+        code="LT016",
+        severity="info",
+        message=f"the run was resumed {when}, {pause} of {format_seconds(longest)}: where trials of one block stand on "
+        "both sides of it, they are compared as if they had run together",
+        advice="if the machine was not as quiet before as after, measure everything again in a new run",
+        numbers={"resumes": float(len(case.resumes)), "longest_pause_seconds": longest},
+    )
+
+
+def _cut_off(case: Case) -> Finding | None:
+    if case.finished:
+        return None
+    missing = sum(row.status == "interrupted" and row.failure_reason == NOT_REACHED for row in case.choice.rows)
+    total = len(case.choice.rows)
+    return Finding(
+        code="LT017",
+        severity="warning",
+        message=f"the sweep was ended after {counted(len(case.records), 'trial')}, before it was done: "
+        f"{missing} of {counted(total, 'configuration')} not measured{_unsure(case)}",
+        advice="go on where it ended with loadtune sweep --resume and the run's directory",
+        numbers={"trials": float(len(case.records)), "not_measured": float(missing), "configurations": float(total)},
+    )
+
+
+def _unsure(case: Case) -> str:
+    row = case.row(case.choice.chosen)
+    if row is None or is_verified(by_group(case.records).get(group_of(row.config), [])):
+        return ""
+    return ", the choice not measured again"

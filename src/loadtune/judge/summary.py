@@ -33,7 +33,7 @@ from loadtune.record.results import (
     result_columns,
 )
 
-NOT_REACHED = "the time budget ended before it was measured"
+NOT_REACHED = "the sweep ended before it was measured"
 
 
 def all_configs(

@@ -9,6 +9,7 @@ from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice
 from loadtune.judge.findings import Case, findings
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
+from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
 from loadtune.record.results import (
     Cost,
@@ -17,6 +18,7 @@ from loadtune.record.results import (
     Model,
     Pick,
     Probe,
+    Resume,
     RunResult,
     TrialRecord,
     TrialResult,
@@ -34,6 +36,8 @@ def conclude(
     command: Sequence[str],
     started_at: str,
     elapsed_seconds: float,
+    finished: bool = True,
+    resumes: Sequence[Resume] = (),
 ) -> RunResult:
     """Return the result of a sweep: a row for each configuration, the choice with its reason, the findings.
 
@@ -49,10 +53,15 @@ def conclude(
         command: Command line that makes the same sweep again.
         started_at: UTC, ISO 8601.
         elapsed_seconds: What the sweep took.
+        finished: Whether it came to its end by itself.
+        resumes: When it was taken up again.
     """
-    state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
+    compared = as_compared(records, resumes)
+    state = State(plan=plan, configs=tuple(configs), records=compared, probe=probe, limits=limits)
     choice = state.choice()
-    case = Case(plan=plan, probe=probe, limits=limits, records=records, choice=choice)
+    case = Case(
+        plan=plan, probe=probe, limits=limits, records=compared, choice=choice, finished=finished, resumes=resumes
+    )
     return RunResult(
         target=plan.target,
         command=tuple(command),
@@ -70,6 +79,8 @@ def conclude(
         findings=findings(case),
         model=Model(),
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
+        finished=finished,
+        resumes=tuple(resumes),
     )
 
 

@@ -315,6 +315,18 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """A time at which a run was taken up again."""
+
+    order: int
+    """Trials that were there: the first one after it has this order."""
+    pause_seconds: float
+    """From the end of the last trial before it until it was taken up again."""
+    more_time: bool = False
+    """Whether it was given a longer time budget, so that what was decided for want of time is open again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """A whole sweep: the JSON export, field by field."""
 
@@ -336,6 +348,10 @@ class RunResult:
     findings: tuple[Finding, ...]
     model: Model
     cost: Cost
+    finished: bool = True
+    """Whether the sweep came to its end; False where it was interrupted or killed, so that there is more to measure."""
+    resumes: tuple[Resume, ...] = ()
+    """When it was taken up again, in order."""
 
     def trial(self, config_id: str) -> TrialResult | None:
         """Return the row of a configuration, or None."""

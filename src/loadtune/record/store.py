@@ -1,26 +1,35 @@
-"""The run directory: ``run.json``, and ``trials.jsonl`` that each trial is appended and synced to."""
+"""The run directory: ``run.json``, and ``trials.jsonl`` that each trial is synced to. One writer at a time."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import tempfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.errors import OutputError, RunDirectoryError
-from loadtune.record.results import SCHEMA, Environment, MemoryLimits, Probe, RunResult, TrialRecord
+from loadtune.errors import LoadtuneError, OutputError, RunDirectoryError
+from loadtune.record.files import HALF_WRITTEN, cause, require_possible, why_not_writable, write_atomically
+from loadtune.record.journal import Journal, JournalWriter, read_journal
+from loadtune.record.lock import DirectoryLock
+from loadtune.record.results import SCHEMA, Environment, MemoryLimits, Probe, Resume, RunResult, TrialRecord
 
 RUN_FILE, TRIALS_FILE = "run.json", "trials.jsonl"
 FILES = (RUN_FILE, TRIALS_FILE, "trials.csv", "report.html")
 
+T = TypeVar("T")
+
 
 class Store(Protocol):
     """Keeps a sweep's results as they come."""
+
+    @property
+    def count(self) -> int:
+        """Trials that are kept."""
 
     def open(self, header: RunHeader) -> None:
         """Begin, once it is known that there is something to keep."""
@@ -30,9 +39,6 @@ class Store(Protocol):
 
     def finish(self, result: RunResult) -> None:
         """Keep the conclusion."""
-
-    def close(self) -> None:
-        """Let go of what is open, finished or not."""
 
 
 class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +50,38 @@ class RunHeader(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     environment: Environment
     plan: SweepPlan
+    """As it was asked for: axes that were left to the machine are ``"auto"``. The device is the one that was found."""
     limits: MemoryLimits
     probe: Probe
+    resumes: tuple[Resume, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRun:
+    """What a run directory holds of a sweep, finished or not."""
+
+    path: Path
+    header: RunHeader
+    journal: Journal
+    result: RunResult | None
+    """What was concluded, where it was."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the sweep came to its end by itself."""
+        return self.result is not None and self.result.finished
+
+    @property
+    def spent_seconds(self) -> float:
+        """What was used of the time budget: the trials, and where the sweep came to its end also what was between."""
+        trials = sum(record.seconds for record in self.journal.records)
+        return max(trials, self.result.cost.seconds) if self.result is not None and self.finished else trials
 
 
 class NullStore:
     """Keeps nothing."""
+
+    count = 0
 
     def open(self, header: RunHeader) -> None:
         """Do nothing."""
@@ -60,48 +92,120 @@ class NullStore:
     def finish(self, result: RunResult) -> None:
         """Do nothing."""
 
-    def close(self) -> None:
-        """Do nothing."""
-
 
 class RunStore:
-    """A run directory that is being written. ``create`` checks; nothing is written before ``open``."""
+    """A run directory that is being written, by this process alone until ``close``.
 
-    def __init__(self, path: Path) -> None:
+    ``create`` and ``resume`` check; nothing is written before ``open``. Use it as a context manager.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
         self.path = path
         self.opened = False
         """Whether the directory is this run's: what was there before is gone."""
-        self._trials: IO[bytes] | None = None
+        self.kept: KeptRun | None = None
+        """The run that is taken up again, or None."""
+        self._force = force
+        self._lock = DirectoryLock()
+        self._journal: JournalWriter | None = None
+
+    @property
+    def count(self) -> int:
+        """Trials that are kept."""
+        return self._journal.count if self._journal is not None else 0
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, force: bool = False) -> RunStore:
         """Return a store for a new run directory.
 
         Raises:
-            OutputError: The place holds something already, or cannot be written.
+            OutputError: The place holds something already, is being written, or cannot be written.
         """
-        place = Path(path)
-        try:
-            _check_place(place, force=force)
-        except (OSError, ValueError) as error:
-            raise OutputError(f"'{place}' cannot be written: {_cause(error)}") from error
-        return cls(place)
+        store = cls(Path(path), force=force)
+        store._check(store._claim)
+        return store
 
-    def open(self, header: RunHeader) -> None:
-        """Make the directory and write what is known before the first trial.
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str]) -> RunStore:
+        """Return a store that goes on with the run in a directory; ``kept`` is what it holds.
 
         Raises:
-            OutputError: It cannot be made or written.
+            RunDirectoryError: There is no run, or a damaged one.
+            OutputError: It is being written, or cannot be written.
+        """
+        place = Path(path)
+        store = cls(place.parent if place.name == RUN_FILE and place.is_file() else place)
+        store._check(store._take_up)
+        return store
+
+    def _check(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_up(self) -> None:
+        """Read what is to be gone on with, under the lock."""
+        if self.path.is_dir():
+            self._acquire()
+        self.kept = read_kept(self.path)
+        problem = why_not_writable(self.path)
+        if problem is not None:
+            raise OutputError(f"'{self.path}' cannot be written: {problem}")
+
+    def _claim(self) -> None:
+        """Check the place, under the lock where it is there."""
+        try:
+            require_possible(self.path)
+            if self.path.is_dir():
+                self._acquire()
+            _check_place(self.path, force=self._force)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"'{self.path}' cannot be written: {cause(error)}") from error
+
+    def _acquire(self) -> None:
+        try:
+            free = self._lock.acquire(self.path)
+        except PermissionError as error:
+            raise OutputError(f"'{self.path}' cannot be read: {error.strerror}") from error
+        if not free:
+            raise OutputError(
+                f"'{self.path}' is being written by another sweep: wait for its end, or give another directory"
+            )
+
+    def open(self, header: RunHeader) -> None:
+        """Make the directory and write what is known before the first trial; of a resumed run, add to what is there.
+
+        Raises:
+            OutputError: It cannot be made or written, or another sweep was faster.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
-            self.opened = True
+            if self.kept is None:
+                self._make()
+            elif not self._lock.is_of(self.path):
+                raise OutputError(f"'{self.path}' was removed or replaced since it was read")
+            self._remove(entry for entry in self.path.iterdir() if HALF_WRITTEN.fullmatch(entry.name))
+            # The journal first: a header beside the trials of another run would be a lie.
+            journal = JournalWriter(self.path / TRIALS_FILE, self.kept.journal if self.kept else Journal())
+            self._journal = journal
             write_atomically(self.path / RUN_FILE, _pretty(header))
-            self._trials = (self.path / TRIALS_FILE).open("ab")
         except OSError as error:
             raise OutputError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        self.opened = True
+
+    def _make(self) -> None:
+        """Make the directory, or empty the one that is to be replaced."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self._lock.is_of(self.path):
+            self._lock.release()
+        self._claim()  # once more: since `create`, another sweep may have come and gone
+        # run.json last and replaced, not removed: without it the rest is no run, that even --force would not touch.
+        self._remove(self.path / name for name in FILES if name != RUN_FILE)
+
+    def _remove(self, files: Iterator[Path]) -> None:
+        for file in list(files):
+            file.unlink(missing_ok=True)
 
     def append(self, record: TrialRecord) -> None:
         """Append a trial and sync it to the disk.
@@ -109,41 +213,78 @@ class RunStore:
         Raises:
             OutputError: The disk is full or gone; what was written before stays.
         """
-        if self._trials is None:
+        if self._journal is None:
             raise OutputError(f"'{self.path}' is not open for writing")
-        try:
-            self._trials.write(msgspec.json.encode(record) + b"\n")
-            self._trials.flush()
-            os.fsync(self._trials.fileno())
-        except OSError as error:
-            raise OutputError(f"'{self._trials.name}' cannot be written: {error.strerror}") from error
-
-    def close(self) -> None:
-        """Close the journal."""
-        if self._trials is not None:
-            self._trials.close()
-            self._trials = None
+        self._journal.append(record)
 
     def finish(self, result: RunResult) -> None:
         """Write the conclusion over the header.
 
         Raises:
-            OutputError: It cannot be written.
+            OutputError: It cannot be written; header and trials stay.
         """
-        self.close()
         try:
             write_atomically(self.path / RUN_FILE, _pretty(result))
         except OSError as error:
             raise OutputError(f"'{self.path / RUN_FILE}' cannot be written: {error.strerror}") from error
 
+    def close(self) -> None:
+        """Close the journal and let others write."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        self._lock.release()
+
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_kept(path: str | os.PathLike[str]) -> KeptRun:
+    """Return what a run directory holds, of a finished run or of one that was not.
+
+    Raises:
+        RunDirectoryError: No run, a damaged one, or one of a version that is not known.
+    """
+    place = Path(path)
+    file, data = _run_file(place)
+    folder = file.parent
+    header = _converted(data, RunHeader, file)
+    journal = read_journal(folder / TRIALS_FILE)
+    result = _converted(data, RunResult, file) if "cost" in data else None
+    if result is not None and len(journal.records) < result.cost.trials:
+        raise RunDirectoryError(
+            f"'{folder / TRIALS_FILE}' holds {len(journal.records)} of the {result.cost.trials} trials that "
+            f"{RUN_FILE} counts: it was cut or removed"
+        )
+    return KeptRun(path=folder, header=header, journal=journal, result=result)
+
 
 def load_run(path: str | Path) -> RunResult:
-    """Return the run that a directory (or its ``run.json``) holds.
+    """Return what was concluded of the run that a directory (or its ``run.json``) holds.
 
     Raises:
         RunDirectoryError: No run, a run that was not finished, or one of a version that is not known.
     """
-    place = Path(path)
+    result = concluded(path)
+    if result is None:
+        raise RunDirectoryError(f"the run in '{path}' was not finished: its trials so far are in {TRIALS_FILE}")
+    return result
+
+
+def concluded(path: str | os.PathLike[str]) -> RunResult | None:
+    """Return what was concluded of a run, whatever became of its journal; None where nothing was yet.
+
+    Raises:
+        RunDirectoryError: No run, a damaged one, or one of a version that is not known.
+    """
+    file, data = _run_file(Path(path))
+    return _converted(data, RunResult, file) if "cost" in data else None
+
+
+def _run_file(place: Path) -> tuple[Path, dict[str, Any]]:
     file = place / RUN_FILE if place.is_dir() else place
     if not file.is_file():
         what = (
@@ -153,60 +294,17 @@ def load_run(path: str | Path) -> RunResult:
     data = _decoded(file)
     if data.get("schema") != SCHEMA:
         raise RunDirectoryError(f"'{file}' is no run that this version reads: its schema is not {SCHEMA}")
-    if "cost" not in data:
-        raise RunDirectoryError(f"the run in '{place}' was not finished: its trials so far are in {TRIALS_FILE}")
+    return file, data
+
+
+def _converted(data: dict[str, Any], kind: type[T], file: Path) -> T:
     try:
-        return msgspec.convert(data, RunResult)
-    except msgspec.ValidationError as error:
+        return msgspec.convert(data, kind)
+    except (msgspec.ValidationError, LoadtuneError) as error:
         raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that at every moment there is the old one or the new one, never half of one.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    # Forty characters of any script leave room for the rest in the 255 bytes that a name may have.
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
-    # Opened by hand: a file of `tempfile` is readable by its owner alone, a report is for others too.
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def why_not_writable(directory: Path) -> str | None:
-    """Return why no file can be made in a directory, or None; found out by making one, which is gone again at once.
-
-    Permissions do not tell: root has them all, and neither /proc nor a read-only file system takes a file.
-    """
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            return None
-    except OSError as error:
-        return "it takes no files" if isinstance(error, FileNotFoundError) else _cause(error)
-
-
-def require_possible(path: Path) -> None:
-    """Let the system look a path up, so that a name that is too long, or a loop of links, is found before.
-
-    Raises:
-        OSError: There can be no file of this name.
-        ValueError: The name holds a NUL.
-    """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.stat()
-
-
 def _check_place(place: Path, *, force: bool) -> None:
-    require_possible(place)
     if place.exists() and not place.is_dir():
         raise OutputError(f"'{place}' is a file: a run needs a directory")
     if place.is_dir() and any(place.iterdir()):
@@ -222,12 +320,10 @@ def _check_place(place: Path, *, force: bool) -> None:
         raise OutputError(f"'{place}' cannot be written: the directory '{above}' is not writable ({problem})")
 
 
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def _check_replaceable(place: Path, *, force: bool) -> None:
-    names = {entry.name for entry in place.iterdir()}
+    names = {entry.name for entry in place.iterdir() if not HALF_WRITTEN.fullmatch(entry.name)}
+    if not names:
+        return
     if RUN_FILE not in names:
         raise OutputError(f"'{place}' is there already and holds no run: give a new directory")
     if not force:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from loadtune.run.protocol import (
     Started,
     Unusable,
 )
+from loadtune.run.scratch import Scratch
 
 GLANCE_SECONDS = 0.1
 """How often the cheap figures are read: the use of /dev/shm and of the device."""
@@ -63,8 +63,7 @@ class TrialHost:
 
     def __init__(self, setup: Setup) -> None:
         self._stderr: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - closed in close()
-        self.scratch = tempfile.mkdtemp(prefix="loadtune-")
-        """Directory for the trials' temporary files, removed with the host."""
+        self._scratch = Scratch()
         self.channel, there = Channel.pair()
         with there:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -76,6 +75,11 @@ class TrialHost:
                 start_new_session=True,
             )
         self.channel.send(setup)
+
+    @property
+    def scratch(self) -> str:
+        """Directory for the trials' temporary files, removed with the host."""
+        return str(self._scratch.path)
 
     @property
     def pid(self) -> int:
@@ -130,7 +134,7 @@ class TrialHost:
             kill_group(self.pid)
         self._process.wait()
         self._stderr.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self._scratch.close()
 
     def __enter__(self) -> TrialHost:
         return self

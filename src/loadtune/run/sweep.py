@@ -14,9 +14,11 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan, TrialRequest
 from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
+from loadtune.judge.reopen import as_compared
 from loadtune.record.environment import read_environment, resolve_limits
-from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
-from loadtune.record.store import NullStore, RunHeader, Store
+from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
+from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
+from loadtune.run.agreement import continued
 from loadtune.run.events import Listener, Progress, SilentListener
 from loadtune.run.page_cache import require_dropping
 from loadtune.run.protocol import Setup
@@ -47,6 +49,7 @@ def run_sweep(
     command: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     pickle_path: str | None = None,
+    kept: KeptRun | None = None,
     open_runner: Callable[[SweepPlan, str | None], AbstractContextManager[Runner]] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunResult:
@@ -55,15 +58,18 @@ def run_sweep(
     Args:
         plan: What to measure and how to choose; ``"auto"`` axes are decided on this machine.
         listener: Told of each thing as it happens.
-        store: Keeps each trial when it is over; opened only when the target is there.
+        store: Keeps each trial when it is over; opened only when the target is there, closed by whoever made it.
         command: The command line, for the record.
         environ: Environment variables that limit processors and memory (SLURM, LOCAL_WORLD_SIZE).
         pickle_path: File with a pickled object to load from, in place of the plan's target.
+        kept: The run to go on with; ``plan`` is its own, but for the time budget.
         open_runner: Starts what runs the trials; None is the trial host.
         clock: Gives seconds.
 
     Raises:
-        UsageError: A target, limits or a page cache that cannot be had here; nothing was measured or written.
+        UsageError: A target, limits or a page cache that cannot be had here, or a kept run of another machine or data
+            set; nothing was measured or written.
+        OutputError: What was measured cannot be kept; the trials before are.
         KeyboardInterrupt: Interrupted; what was measured is concluded from and kept.
     """
     if plan.cache == "cold":
@@ -72,50 +78,74 @@ def run_sweep(
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     listener.preparing(plan)
     with (open_runner or _open_supervisor)(plan, pickle_path) as runner:
-        probe = runner.probe
-        environment = read_environment(
-            environ=environ, accelerators=(probe.accelerator,) if probe.accelerator is not None else ()
-        )
-        environment = replace(environment, packages={**environment.packages, "torch": probe.torch_version})
-        limits = resolve_limits(
-            plan.limits, environment=environment, accelerator_memory_bytes=probe.accelerator_memory_bytes
-        )
-        resolved = resolve_plan(plan, probe, environment)
-        configs = grid(resolved, probe)
-        store.open(
-            RunHeader(
-                target=plan.target,
-                command=tuple(command),
-                started_at=started_at,
-                environment=environment,
-                plan=resolved,
-                limits=limits,
-                probe=probe,
-            )
-        )
-        listener.started(resolved, environment, probe, limits)
-        loop = _Loop(plan=plan, resolved=resolved, configs=configs, limits=limits, runner=runner, clock=clock)
-        try:
-            interrupted = loop.run(listener, store)
-        finally:
-            store.close()
-        result = verdict.conclude(
-            # The axes as they were asked for, so that what was left out can be told from what nobody asked for.
-            plan=replace(resolved, space=plan.space),
-            environment=environment,
-            probe=probe,
-            limits=limits,
-            records=loop.records,
-            configs=configs,
-            command=tuple(command),
-            started_at=started_at,
-            elapsed_seconds=loop.elapsed(),
-        )
+        header = _header(plan, runner.probe, environ=environ, command=command, started_at=started_at)
+        if kept is not None:
+            header = continued(kept, header)
+        resolved = resolve_plan(header.plan, header.probe, header.environment)
+        loop = _Loop(header=header, resolved=resolved, runner=runner, kept=kept, clock=clock)
+        store.open(header)
+        listener.started(resolved, header.environment, header.probe, header.limits)
+        interrupted = loop.run(listener, store)
+        result = conclude(header, loop.records, elapsed_seconds=loop.elapsed(), finished=not interrupted)
     store.finish(result)
     if interrupted:
         raise KeyboardInterrupt
     listener.finished(result)
     return result
+
+
+def _header(
+    plan: SweepPlan, probe: Probe, *, environ: Mapping[str, str] | None, command: Sequence[str], started_at: str
+) -> RunHeader:
+    """Return what is known before the first trial.
+
+    Raises:
+        UsageError: Limits or axes that cannot be used here.
+    """
+    accelerators = (probe.accelerator,) if probe.accelerator is not None else ()
+    environment = read_environment(environ=environ, accelerators=accelerators)
+    environment = replace(environment, packages={**environment.packages, "torch": probe.torch_version})
+    limits = resolve_limits(
+        plan.limits, environment=environment, accelerator_memory_bytes=probe.accelerator_memory_bytes
+    )
+    return RunHeader(
+        target=plan.target,
+        command=tuple(command),
+        started_at=started_at,
+        environment=environment,
+        # The axes as they were asked for, so that what was left out can be told from what nobody asked for.
+        plan=replace(resolve_plan(plan, probe, environment), space=plan.space),
+        limits=limits,
+        probe=probe,
+    )
+
+
+def conclude(header: RunHeader, records: Sequence[TrialRecord], *, elapsed_seconds: float, finished: bool) -> RunResult:
+    """Return the result of a run from what is kept of it, finished or not.
+
+    Args:
+        header: What was known before the first trial.
+        records: Every trial.
+        elapsed_seconds: What the sweep took.
+        finished: Whether it came to its end by itself.
+
+    Raises:
+        UsageError: A header that does not fit itself: its axes leave nothing to measure.
+    """
+    resolved = resolve_plan(header.plan, header.probe, header.environment)
+    return verdict.conclude(
+        plan=header.plan,
+        environment=header.environment,
+        probe=header.probe,
+        limits=header.limits,
+        records=records,
+        configs=grid(resolved, header.probe),
+        command=header.command,
+        started_at=header.started_at,
+        elapsed_seconds=elapsed_seconds,
+        finished=finished,
+        resumes=header.resumes,
+    )
 
 
 def resolve_plan(plan: SweepPlan, probe: Probe, environment: Environment) -> SweepPlan:
@@ -190,24 +220,25 @@ class _Loop:
     def __init__(
         self,
         *,
-        plan: SweepPlan,
+        header: RunHeader,
         resolved: SweepPlan,
-        configs: Sequence[LoaderConfig],
-        limits: MemoryLimits,
         runner: Runner,
+        kept: KeptRun | None,
         clock: Callable[[], float],
     ) -> None:
         self._plan = resolved
-        self._configs = configs
-        self._limits = limits
+        self._probe = header.probe
+        self._limits = header.limits
+        self._configs = grid(resolved, header.probe)
+        self._workers_open_ended = header.plan.space.num_workers == "auto"
         self._runner = runner
         self._clock = clock
-        self._began = clock()
-        self._workers_open_ended = plan.space.num_workers == "auto"
-        self.records: list[TrialRecord] = []
+        self._began = clock() - (kept.spent_seconds if kept is not None else 0.0)
+        self._resumes = header.resumes
+        self.records = list(kept.journal.records) if kept is not None else []
 
     def elapsed(self) -> float:
-        """Return the seconds since the first trial could begin."""
+        """Return the seconds since the first trial could begin, without the time between an end and a resume."""
         return self._clock() - self._began
 
     def _left(self) -> float:
@@ -225,6 +256,9 @@ class _Loop:
                 store.append(record)
                 (listener.measured if record.status == "ok" else listener.failed)(record, self._progress())
         except KeyboardInterrupt:
+            # It may have come between a trial's end and its line in the journal.
+            for record in self.records[store.count :]:
+                store.append(record)
             return True
         return False
 
@@ -232,9 +266,9 @@ class _Loop:
         step = strategy.next_step(
             self._plan,
             self._configs,
-            self.records,
+            as_compared(self.records, self._resumes),
             self.elapsed(),
-            probe=self._runner.probe,
+            probe=self._probe,
             limits=self._limits,
             workers_open_ended=self._workers_open_ended,
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from loadtune.errors import OutputError
+from loadtune.record.files import require_possible, why_not_writable, write_atomically
 from loadtune.record.results import RunResult
-from loadtune.record.store import require_possible, why_not_writable, write_atomically
 from loadtune.show import page, tables
 from loadtune.show.words import plain
 

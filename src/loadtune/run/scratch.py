@@ -1,0 +1,71 @@
+"""A folder for temporary files that goes with its process, or where that was killed, with the next start."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from loadtune.record.lock import DirectoryLock
+
+_PREFIX = "loadtune-scratch-"
+_NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
+_OWN_ALONE = 0o700
+
+
+class Scratch:
+    """A new folder among the system's temporary files, removed by ``close``.
+
+    Whoever is killed with SIGKILL can tidy up nothing. So the folder is locked as long as its process lives, and each
+    start removes those of its user that nobody holds any more.
+    """
+
+    def __init__(self) -> None:
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        self._lock = DirectoryLock()
+        self.path = self._made()
+
+    def _made(self) -> Path:
+        while True:
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            # Between making and locking it another start may have taken it for abandoned.
+            with suppress(FileNotFoundError):
+                if self._lock.acquire(path) and self._lock.is_of(path):
+                    return path
+            self._lock.release()
+
+    def close(self) -> None:
+        """Remove the folder with what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.release()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def _remove_abandoned(place: Path) -> None:
+    with suppress(OSError):
+        for path in place.iterdir():
+            if _NAME.fullmatch(path.name):
+                _remove_if_abandoned(path)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    """Remove a folder that this module made for this user, where its process is gone."""
+    lock = DirectoryLock()
+    with suppress(OSError):
+        seen = path.lstat()
+        own = hasattr(os, "getuid") and seen.st_uid == os.getuid()
+        ours = own and stat.S_ISDIR(seen.st_mode) and stat.S_IMODE(seen.st_mode) == _OWN_ALONE
+        # Where nothing can be locked nothing can be told, and nothing is removed.
+        if ours and lock.acquire(path) and lock.is_held:
+            shutil.rmtree(path, ignore_errors=True)
+    lock.release()
