@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from loadtune.describe.plan import Limits
 from loadtune.errors import UsageError
-from loadtune.record import cgroups, environment
-from loadtune.record.environment import ProcessLimits, read_environment, resolve_limits
+from loadtune.record import cgroups, environment, mounts
+from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.limits import ProcessLimits
 from loadtune.record.results import Environment, MemoryLimits
 from loadtune.units import Size, parse_size
 
@@ -216,7 +217,7 @@ def test_the_least_limit_of_any_depth_is_in_force(
 def test_parsers_take_any_text(text: str) -> None:
     """A kernel or sandbox that writes something else gives no limit, never a crash."""
     cgroups.parse_memberships(text)
-    cgroups.parse_mounts(text)
+    mounts.parse_mounts(text)
     cgroups.parse_limit(text)
     cgroups.parse_quota(text)
 
