@@ -52,7 +52,7 @@ def conclude(
     """
     state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
     choice = state.choice()
-    case = Case(plan=plan, probe=probe, limits=limits, records=records, choice=choice)
+    case = Case(plan=plan, environment=environment, probe=probe, limits=limits, records=records, choice=choice)
     return RunResult(
         target=plan.target,
         command=tuple(command),

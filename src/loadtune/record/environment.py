@@ -19,8 +19,20 @@ from loadtune.record.limits import ProcessLimits, cpu_limits, least, memory_limi
 from loadtune.record.mounts import read_text
 from loadtune.record.results import Environment, MemoryLimits
 
-PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "pandas", "pillow", "psutil", "nvidia-ml-py")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pillow",
+    "psutil",
+    "nvidia-ml-py",
+    "pynvml",  # the deprecated one, which stands in the way of nvidia-ml-py
+)
 """Packages whose version may explain a figure."""
+
 
 def read_environment(
     *,
