@@ -90,14 +90,11 @@ def _make(parent: Group, controller: str) -> Nest:
 def _remove(folder: Path) -> None:
     """Remove a group; the kernel takes a moment to forget the last process."""
     for _ in range(100):
-        try:
+        with contextlib.suppress(OSError):
             folder.rmdir()
-        except FileNotFoundError:
+        if not folder.exists():
             return
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
+        time.sleep(0.05)
 
 
 def set_quota(made: Nest, cpus: float) -> None:

@@ -13,7 +13,10 @@ from cgroup_lab import Nest, NoGroups, nest, set_memory, set_quota
 
 TARGETS = Path(__file__).parent / "busy.py"
 MIB = 2**20
-READ = "from loadtune.record.environment import read_environment as r; import msgspec; print(msgspec.json.encode(r()).decode())"
+READ = (
+    "import msgspec; from loadtune.record.environment import read_environment as read;"
+    "print(msgspec.json.encode(read()).decode())"
+)
 
 
 def made(controller: str) -> Iterator[Nest]:
