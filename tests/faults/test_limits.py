@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 from cgroup_lab import Nest, NoGroups, nest, set_memory, set_quota
 
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, Measurement, TrialRequest
+from loadtune.run.protocol import Setup
+from loadtune.run.supervisor import Supervisor
+
 TARGETS = Path(__file__).parent / "busy.py"
 MIB = 2**20
 READ = (
@@ -82,6 +87,41 @@ def test_a_limit_in_an_ancestor_bounds_the_memory(little_memory: Nest, tmp_path:
     machine = json.loads(run(little_memory.command(sys.executable, "-c", READ), tmp_path))
     assert machine["host_memory_limit_bytes"] == 1500 * MIB
     assert f"/{little_memory.outer.name} memory." in machine["host_memory_limit_source"]
+
+
+@pytest.mark.parametrize(("before", "expected"), [(1_500_000, 2.5), (4_000_000, 0.0), (None, None)])
+def test_the_supervisor_reads_the_counters_around_a_trial(
+    before: int | None, expected: float | None, tmp_path: Path
+) -> None:
+    """A trial during which an ancestor's counter goes from 1.5 s to 4 s has 2.5 s; without a counter it has none."""
+    group = tmp_path / "sys/fs/cgroup/a"
+    (group / "b").mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a/b\n")
+    (tmp_path / "proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
+    stat = "nr_throttled 9\nthrottled_usec {}\n"
+    setup = Setup(
+        target=f"{TARGETS}:Writing",
+        arguments={"path": str(group / "cpu.stat"), "text": stat.format(4_000_000)},
+        device="cpu",
+        seed=0,
+        warm_seconds=0.0,
+    )
+    request = TrialRequest(
+        order=0,
+        block=0,
+        phase="screen",
+        config=LoaderConfig(batch_size=8),
+        drop_last=(False,),
+        measurement=Measurement(max_seconds=0.5, real_epoch_seconds=0.0),
+        consumer=Consumer(),
+    )
+    with Supervisor(setup, trial_timeout_seconds=60.0, root=tmp_path) as running:
+        # The look at the data set has written already; the trial writes again.
+        (group / "cpu.stat").write_text("usage_usec 1\n" if before is None else stat.format(before))
+        record = running.run(request)
+    assert record.status == "ok"
+    assert record.throttled_seconds == expected
 
 
 def test_the_doctor_marks_the_quota(half_a_cpu: Nest, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from loadtune.units import format_bytes
 
 LITTLE_DISK_BYTES = 2**30
 BUSY_SHARE = 0.25
-"""Load of other work, by usable CPU, from which rates are noisy."""
+"""Load of other work, by CPU of the machine (it is the whole machine's), from which rates are noisy."""
 LEAST_TORCH = (2, 6)
 MEMORY_FILE_SYSTEMS = ("tmpfs", "ramfs")
 LAYERED = ("overlay", "aufs")
@@ -20,7 +20,7 @@ VERSIONS = ("torchvision", "psutil", "nvidia-ml-py")
 
 def load(machine: Machine) -> Check | None:
     """Return the load of the machine; None where it is not told."""
-    load, cpus = machine.environment.load_average, machine.environment.usable_cpus
+    load, cpus = machine.environment.load_average, machine.environment.logical_cpus
     if load is None:
         return None
     busy = load > BUSY_SHARE * cpus
@@ -97,7 +97,7 @@ def folder(topic: str, place: Place, *, advice: str) -> Check:
     free = "" if place.free_bytes is None else f", {format_bytes(place.free_bytes)} free"
     value = f"{place.file_system or 'unknown file system'}{free}: {place.path}"
     trouble = _trouble(place)
-    said = f"{trouble}: {advice}." if trouble else ""
+    said = f"{trouble}; {advice}." if trouble else ""
     return Check(topic=topic, verdict="look" if said else "good", value=value, advice=said)
 
 
