@@ -138,6 +138,11 @@ def format_count(count: int | None) -> str:
     return "–" if count is None else f"{count:,}"
 
 
+def format_cpus(count: float) -> str:
+    """Return ``2`` or ``0.5``: a quota may grant parts of a CPU."""
+    return f"{count:,.2f}".rstrip("0").rstrip(".")
+
+
 def format_decimal(value: float, digits: int = 1) -> str:
     """Return ``781.2``: thousands grouped, ``digits`` after the point however large the value."""
     return f"{value:,.{digits}f}"

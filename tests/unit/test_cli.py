@@ -20,7 +20,7 @@ import pytest
 
 import loadtune
 from factories import make_result, with_trials
-from loadtune.cli import job
+from loadtune.cli import app, job
 from loadtune.cli.app import main
 from loadtune.cli.consoles import TolerantStream, console_for_people
 from loadtune.cli.options import SessionOptions
@@ -33,7 +33,7 @@ Printed = pytest.CaptureFixture[str]
 
 BAD_INPUT = [
     (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
-    (["zebra"], "unknown command 'zebra': it must be one of sweep, model, show, report"),
+    (["zebra"], "unknown command 'zebra': it must be one of sweep, model, show, report, doctor, explain"),
     (["--verson"], "unknown option '--verson'"),
     (["sweep", "--batchsize", "4"], "unknown option '--batchsize'; did you mean '--batch-size'?"),
     (["sweep", "--dry-run"], "unknown option '--dry-run'"),
@@ -94,6 +94,15 @@ BAD_INPUT = [
     (["show", "nowhere"], "'nowhere'"),
     (["show", "."], "'.' holds no run"),
     (["report", "nowhere"], "'nowhere'"),
+    (["explain", "zebra"], "'zebra' is no finding and no kind of failure: loadtune explain lists them"),
+    (["explain", "LT099"], "'LT099' is no finding and no kind of failure; did you mean 'LT009'?"),
+    (["explain", "shm"], "did you mean 'shm_full'?"),
+    (["explain", "HOSTOOM"], "did you mean 'host_oom'?"),
+    (["explain", "../codes/LT001"], "is no finding and no kind of failure"),
+    (["explain", ""], "'' is no finding"),
+    (["explain", "LT001", "LT002"], "'LT002' is one argument too many"),
+    (["doctor", "now"], "'now' is one argument too many"),
+    (["doctor", "--json"], "unknown option '--json'"),
     (["model", "--samples", "3"], "--batch-size is missing"),
     (["model", "--samples", "0", "--batch-size", "4", "--seconds-per-sample", "1", "--bytes-per-sample", "1"], "'0'"),
     (["model", "--samples", "9", "--batch-size", "4", "--seconds-per-sample", "1", "--bytes-per-sample", "5%"], "'5%'"),
@@ -159,12 +168,12 @@ def test_help_and_version(capsys: Printed) -> None:
     """Help names every verb and exits with 0, with and without being asked; the version is one line."""
     assert main(["--help"]) == main([]) == main(["-h"]) == 0
     page = capsys.readouterr().out
-    assert all(f"\n  {verb} " in page for verb in ("sweep", "model", "show", "report"))
+    assert all(f"\n  {verb} " in page for verb in app.VERBS)
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"{loadtune.__version__}\n"
 
 
-@pytest.mark.parametrize("verb", ["sweep", "model", "show", "report"])
+@pytest.mark.parametrize("verb", app.VERBS)
 def test_each_verb_has_its_page(verb: str, capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every verb's help begins with its usage and fits the terminal."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -12,18 +12,31 @@ import pytest
 
 from loadtune.cli import app, parser
 from loadtune.errors import LoadtuneError
+from loadtune.explain import pages
 from loadtune.judge.document import ARTICLE_CASE, CIFAR10_TRAINING_SAMPLES, FLOAT32_BYTES, article_slips
-from loadtune.judge.findings import TITLES
 from loadtune.record.results import CSV_COLUMNS, JSON_ONLY_FIELDS, RunResult
-from loadtune.run import postmortem
 from loadtune.units import format_bytes, format_seconds
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "reports" / "README.md")
+EXPLAINED = ROOT / "src" / "loadtune" / "explain" / "codes"
+PAGES = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "reports" / "README.md",
+    *sorted(EXPLAINED.glob("*.md")),
+)
 PAGE_NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 NOT_OF_LOADTUNE = {
-    "--shm-size": "docker's, in docs/failures.md",
-    "--ipc": "docker's, in docs/failures.md",
+    "--cpus": "docker's",
+    "--cpuset-cpus": "docker's",
+    "--gpus": "docker's",
+    "--ipc": "docker's",
+    "--memory": "docker's",
+    "--shm-size": "docker's",
+    "--ulimit": "docker's",
+    "--mem": "SLURM's",
+    "--pool": "Celery's",
+    "--pid": "py-spy's",
 }
 MODEL_COMMAND = (
     "loadtune model --samples 60000 --batch-size 64 --seconds-per-sample 1ms --bytes-per-sample 3072 --batches 500"
@@ -83,7 +96,7 @@ def test_every_command_shown_takes_its_options(name: str) -> None:
 
 def test_every_option_of_a_sweep_is_documented() -> None:
     """Each option of ``loadtune sweep`` is named in the README or in the documentation."""
-    named = set(_OPTION.findall("".join(text_of(name) for name in PAGE_NAMES)))
+    named = set(_OPTION.findall("".join(text_of(name) for name in PAGE_NAMES if not name.startswith("src/"))))
     assert {option for option in options_of("sweep") if option.startswith("--")} - named == set()
 
 
@@ -126,22 +139,16 @@ def test_json_is_documented() -> None:
     assert [name for name in names if f'"{name}": ' not in schema] == []
 
 
-def test_findings_are_documented() -> None:
-    """The table of findings in docs/failures.md has every code that there is, and no other."""
-    assert {cell for cell in first_cells(text_of("docs/failures.md")) if cell.startswith("LT")} == set(TITLES)
-
-
-def test_kinds_of_failure_are_documented() -> None:
-    """The table of kinds in docs/failures.md has every kind that a trial can get, and no other."""
-    table = text_of("docs/failures.md").partition("## Kinds of failure")[2].partition("\n## ")[0]
-    kinds = {kind for kind, _ in postmortem._PATTERNS}
-    kinds |= {
-        postmortem.explain_exception("ValueError", "no").kind,
-        postmortem.explain_status(9, "").kind,
-        postmortem.hung(1.0).kind,
-        "last_batch",
-    }
-    assert first_cells(table) - {"failure_kind", "---"} == kinds
+def test_findings_and_kinds_are_in_their_tables() -> None:
+    """docs/failures.md links to the page of every finding and every kind of failure, by its title, and to no other."""
+    text = text_of("docs/failures.md")
+    row = re.compile(r"^\| \[`(\w+)`\]\(\.\./src/loadtune/explain/codes/(\w+)\.md\) \| (.+) \|$", re.MULTILINE)
+    expected = dict(pages.titles())
+    for heading, findings in (("## Kinds of failure", False), ("## Findings", True)):
+        rows = row.findall(text.partition(heading)[2].partition("\n## ")[0])
+        assert all(code == file for code, file, _ in rows)
+        listed = {code: title for code, _, title in rows}
+        assert listed == {code: title for code, title in expected.items() if pages.is_finding(code) is findings}
 
 
 def test_exit_codes_are_documented() -> None:

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from loadtune.describe.plan import Limits
 from loadtune.errors import UsageError
-from loadtune.record import cgroups, environment
-from loadtune.record.environment import ProcessLimits, read_environment, resolve_limits
+from loadtune.record import cgroups, environment, limits, mounts
+from loadtune.record.cgroups import Throttling
+from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.limits import ProcessLimits
 from loadtune.record.results import Environment, MemoryLimits
 from loadtune.units import Size, parse_size
 
@@ -184,9 +186,88 @@ def test_slurm_memory(tmp_path: Path, environ: dict[str, str], expected: tuple[i
     assert memory(read(tree(tmp_path, {}), environ)) == expected
 
 
-def test_slurm_cpus(tmp_path: Path) -> None:
-    """CPUs that SLURM allots to the task bound the workers."""
-    assert cpus(read(tree(tmp_path, {}), {"SLURM_CPUS_PER_TASK": "4"})) == (4, "SLURM_CPUS_PER_TASK")
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "4"}, (4, "SLURM_CPUS_PER_TASK")),
+        ({"SLURM_CPUS_ON_NODE": "6"}, (6, "SLURM_CPUS_ON_NODE")),
+        ({"SLURM_CPUS_ON_NODE": "6", "SLURM_CPUS_PER_TASK": "2"}, (2, "SLURM_CPUS_PER_TASK")),
+        ({"SLURM_CPUS_PER_TASK": "4", "LOCAL_WORLD_SIZE": "2"}, (2, "SLURM_CPUS_PER_TASK / 2 local ranks")),
+        ({"SLURM_CPUS_PER_TASK": "64"}, (8, "logical CPUs")),
+        ({"SLURM_CPUS_PER_TASK": "0"}, (8, "logical CPUs")),
+        ({"SLURM_CPUS_PER_TASK": "many"}, (8, "logical CPUs")),
+        ({"LOCAL_WORLD_SIZE": "0"}, (8, "logical CPUs")),
+        ({"LOCAL_WORLD_SIZE": "1"}, (8, "logical CPUs")),
+    ],
+)
+def test_slurm_cpus(tmp_path: Path, environ: dict[str, str], expected: tuple[float, str]) -> None:
+    """CPUs that SLURM allots to the task or to the job on this machine bound the workers; what is no count does not."""
+    assert cpus(read(tree(tmp_path, {}), environ)) == expected
+
+
+def test_the_quota_of_local_ranks_may_be_less_than_a_cpu(tmp_path: Path) -> None:
+    """1.5 CPUs for four ranks are 0.375 CPU each."""
+    found = read(tree(tmp_path, {**v2("/a"), "sys/fs/cgroup/a/cpu.max": "150000 100000"}), {"LOCAL_WORLD_SIZE": "4"})
+    assert cpus(found) == (0.375, "cgroup v2 /a cpu.max / 4 local ranks")
+
+
+def test_every_candidate_is_named_in_order(tmp_path: Path) -> None:
+    """All bounds are told with their sources, the machine's own first, groups from the innermost outwards."""
+    files = {"sys/fs/cgroup/a/b/cpu.max": "300000 100000", "sys/fs/cgroup/a/cpu.max": "150000 100000"}
+    root = tree(tmp_path, {**v2("/a/b"), **files})
+    found = limits.cpu_limits({"SLURM_CPUS_PER_TASK": "5"}, root=root, process=ProcessLimits(affinity_cpus=7))
+    assert [(one.amount, one.source) for one in found] == [
+        (8, "logical CPUs"),
+        (7, "CPU affinity"),
+        (3.0, "cgroup v2 /a/b cpu.max"),
+        (1.5, "cgroup v2 /a cpu.max"),
+        (5, "SLURM_CPUS_PER_TASK"),
+    ]
+    assert limits.least(found).source == "cgroup v2 /a cpu.max"
+
+
+V2_STAT = "usage_usec 9\nnr_periods 40\nnr_throttled {periods}\nthrottled_usec {usec}\n"
+V1_STAT = "nr_periods 40\nnr_throttled {periods}\nthrottled_time {nsec}\nnr_bursts 0\nburst_time 0\n"
+
+
+def test_throttling_of_v2_is_read_from_group_and_ancestors(tmp_path: Path) -> None:
+    """Microseconds of each group that counts; the topmost group has usage alone and is left out."""
+    files = {
+        "sys/fs/cgroup/a/b/cpu.stat": V2_STAT.format(periods=0, usec=0),
+        "sys/fs/cgroup/a/cpu.stat": V2_STAT.format(periods=7, usec=1_250_000),
+        "sys/fs/cgroup/cpu.stat": "usage_usec 9\n",
+    }
+    assert cgroups.throttling(tree(tmp_path, {**v2("/a/b"), **files})) == (
+        Throttling(source="cgroup v2 /a/b cpu.stat", periods=0, seconds=0.0),
+        Throttling(source="cgroup v2 /a cpu.stat", periods=7, seconds=1.25),
+    )
+
+
+def test_throttling_of_v1_is_read_in_nanoseconds(tmp_path: Path) -> None:
+    """Version 1 calls it throttled_time and counts nanoseconds."""
+    files = {"sys/fs/cgroup/cpu,cpuacct/a/cpu.stat": V1_STAT.format(periods=3, nsec=500_000_000)}
+    assert cgroups.throttling(tree(tmp_path, {**v1("/a"), **files})) == (
+        Throttling(source="cgroup v1 /a cpu.stat", periods=3, seconds=0.5),
+    )
+
+
+@pytest.mark.parametrize("text", [None, "", "usage_usec 9\n", "nr_throttled 3\n", "nr_throttled x\nthrottled_usec 4\n"])
+def test_a_group_without_counters_tells_nothing(text: str | None) -> None:
+    """Missing files, lines and numbers give None and no zero."""
+    assert cgroups.parse_throttling(text, "here") is None
+
+
+def test_what_was_throttled_meanwhile_is_that_of_the_tightest_group() -> None:
+    """The largest growth of any group counts; two groups at once are one wait, and no group is None, not 0."""
+
+    def counters(**seconds: float) -> list[Throttling]:
+        return [Throttling(source=name, periods=0, seconds=value) for name, value in seconds.items()]
+
+    assert cgroups.throttled_between(counters(a=1.0, b=5.0), counters(a=3.5, b=6.0)) == 2.5
+    assert cgroups.throttled_between(counters(a=1.0), counters(a=1.0)) == 0.0
+    assert cgroups.throttled_between(counters(a=1.0), counters(b=9.0)) is None
+    assert cgroups.throttled_between([], counters(a=1.0)) is None
+    assert cgroups.throttled_between(counters(a=5.0), counters(a=1.0)) == 0.0
 
 
 def test_local_ranks_share_the_machine_but_not_a_limit_of_each(tmp_path: Path) -> None:
@@ -216,7 +297,7 @@ def test_the_least_limit_of_any_depth_is_in_force(
 def test_parsers_take_any_text(text: str) -> None:
     """A kernel or sandbox that writes something else gives no limit, never a crash."""
     cgroups.parse_memberships(text)
-    cgroups.parse_mounts(text)
+    mounts.parse_mounts(text)
     cgroups.parse_limit(text)
     cgroups.parse_quota(text)
 

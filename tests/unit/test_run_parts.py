@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import pytest
 
+from loadtune.record.machine import Device, Devices
 from loadtune.run import memory, postmortem
-from loadtune.run.gpu import DeviceMemory
+from loadtune.run.gpu import DeviceMemory, read_devices
 from loadtune.run.memory import TreeMemory, parse_rollup
 from loadtune.run.protocol import Channel, Look, Looked
 from loadtune.run.supervisor import growth
@@ -115,6 +117,17 @@ class ScriptedNvml:
     def nvmlInit(self) -> None:
         self._call("init")
 
+    def nvmlDeviceGetCount(self) -> int:
+        self._call("count")
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return f"handle of GPU-{index + 1}"
+
+    def nvmlDeviceGetName(self, handle: str) -> bytes | str:
+        self._call("name")
+        return b"NVIDIA Old" if handle.endswith("1") else "NVIDIA New"
+
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
         self._call("handle")
         self.asked.append(uuid)
@@ -122,8 +135,9 @@ class ScriptedNvml:
 
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> Any:
         self._call("info")
-        assert handle == "handle of GPU-2"
-        return type("Info", (), {"used": 5 << 30})
+        if handle != "handle of GPU-2":
+            raise RuntimeError("Not Supported")
+        return type("Info", (), {"used": 5 << 30, "total": 80 << 30})
 
 
 def test_the_device_is_found_by_uuid() -> None:
@@ -138,3 +152,22 @@ def test_nvml_that_fails_gives_none(fails_at: str) -> None:
     """A missing driver, an unknown device and a refused reading are None each, never an exception."""
     assert DeviceMemory("GPU-2", ScriptedNvml(fails_at=fails_at)).used_bytes() is None
     assert DeviceMemory(None).used_bytes() is None
+
+
+def test_devices_are_listed_with_their_memory() -> None:
+    """Every device is there by name, with its memory where the driver tells it."""
+    old = Device(name="NVIDIA Old", total_bytes=None, used_bytes=None)
+    new = Device(name="NVIDIA New", total_bytes=80 << 30, used_bytes=5 << 30)
+    assert read_devices(ScriptedNvml()) == Devices(found=(old, new))
+
+
+@pytest.mark.parametrize("fails_at", ["init", "count", "name"])
+def test_devices_that_cannot_be_listed_say_why(fails_at: str) -> None:
+    """A driver that does not answer is no device, with what it said."""
+    assert read_devices(ScriptedNvml(fails_at=fails_at)) == Devices(missing=f"NVML does not answer ({fails_at})")
+
+
+def test_without_nvml_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is not installed, that is what is said."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert read_devices() == Devices(missing="the package nvidia-ml-py is not installed")

@@ -12,10 +12,11 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Limits, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import NothingFitsError
-from loadtune.judge.findings import TITLES
+from loadtune.explain import pages
 from loadtune.judge.lack import lack
 from loadtune.judge.verdict import conclude
 from loadtune.record.results import Finding, MemoryLimits, Probe, RunResult, TrialRecord
+from loadtune.show.summary import marks
 
 BASE = LoaderConfig(batch_size=64)
 GRID = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (0, 1, 2))
@@ -275,13 +276,40 @@ def test_dropped_samples_are_counted() -> None:
     assert "16 of 50,000 samples" in finding.message
 
 
+def test_throttled_trials_are_counted() -> None:
+    """Trials held back for 1 % of their time or more are counted, with the seconds, the worst and what bounds."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    held = [replace(record, throttled_seconds=0.0, seconds=2.0) for record in records]
+    held[0] = replace(held[0], throttled_seconds=0.5)
+    held[1] = replace(held[1], throttled_seconds=3.0)
+    held[2] = replace(held[2], throttled_seconds=0.019)
+    result = concluded(held)
+    finding = found(result, "LT015")
+    assert finding is not None
+    assert (finding.severity, finding.numbers["trials"], finding.numbers["worst_share"]) == ("warning", 2, 1.5)
+    assert finding.numbers["throttled_seconds"] == 3.5
+    assert f"throttled 2 of {len(held)} trials: threads were held back for 3.50 s in all" in finding.message
+    assert "most with 1 worker, batch 64; 2 CPUs are usable (affinity)" in finding.message
+    assert [row.throttled_share for row in result.trials] == [0.25, 1.5, 0.0095]
+    assert [marks(result, row).count("throttled") for row in result.trials] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, 0.019])
+def test_no_word_where_nothing_was_throttled(seconds: float | None) -> None:
+    """Counters that did not move, moved a little, or are not there give neither finding nor mark."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    result = concluded([replace(record, throttled_seconds=seconds, seconds=2.0) for record in records])
+    assert found(result, "LT015") is None
+    assert not any("throttled" in marks(result, row) for row in result.trials)
+
+
 def test_every_finding_has_a_title_and_no_exclamation() -> None:
     """Codes are known, in order, and the words are calm."""
     noisy = Machine(rate=by_workers, window_sd=0.05, trial_sd=0.05, slowing=0.01)
     result = swept(noisy)
     codes = [finding.code for finding in result.findings]
     assert codes == sorted(codes)
-    assert set(codes) <= set(TITLES)
+    assert set(codes) <= set(pages.codes())
     assert not any("!" in finding.message + finding.advice for finding in result.findings)
     assert all(finding.advice for finding in result.findings)
 

@@ -24,6 +24,8 @@ VERBS = {
     "model": "The document's models N/B, K·B·T and K·B·M for given figures, checked.",
     "show": "Print the result of a run again.",
     "report": "Write the report of a run again.",
+    "doctor": "Show the machine as a sweep sees it, and what to do where a limit is small.",
+    "explain": "Explain a finding (LT003) or a kind of failure (shm_full).",
 }
 INTERRUPTED = 130
 FAULT = 1

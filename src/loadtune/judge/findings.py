@@ -1,6 +1,7 @@
 """What a person should know beside the number, each with a code that stays, its figure and the next step.
 
-The one home of this wording: terminal, report and JSON all show these values.
+The one home of this wording: terminal, report and JSON all show these values. What a code means at length, with its
+title, is its page in ``explain/codes``. A code never changes its meaning.
 """
 
 from __future__ import annotations
@@ -18,29 +19,10 @@ from loadtune.judge.lack import lack
 from loadtune.judge.reasons import baseline_name, counted, label, shortfall
 from loadtune.judge.statistics import trend
 from loadtune.judge.summary import NOT_REACHED
+from loadtune.judge.throttle import is_telling, throttled_share
 from loadtune.judge.verify import half_width_share
-from loadtune.record.results import Finding, MemoryLimits, Probe, Resume, TrialRecord, TrialResult
-from loadtune.units import format_bytes, format_estimate, format_seconds, format_share
-
-TITLES = {
-    "LT001": "the precision asked for was not reached",
-    "LT002": "the machine's speed drifted",
-    "LT003": "no steady state",
-    "LT004": "the time budget ended before all was measured",
-    "LT005": "a cheaper configuration is as fast as the fastest",
-    "LT006": "pinned memory was not tried",
-    "LT007": "nothing to gain over the current settings",
-    "LT008": "trials failed",
-    "LT009": "limits left configurations out",
-    "LT010": "trials ran in fresh processes",
-    "LT011": "drop_last leaves samples out",
-    "LT012": "the choice or the baseline was not measured again",
-    "LT013": "nothing can be chosen",
-    "LT014": "what was done to have files cold",
-    "LT016": "the run was resumed",
-    "LT017": "the run was not finished",
-}
-"""What each code is about. A code never changes its meaning."""
+from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, Resume, TrialRecord, TrialResult
+from loadtune.units import format_bytes, format_cpus, format_estimate, format_seconds, format_share
 
 TELLING_DROP = 0.01
 """Leaving out more of the samples than this is a warning."""
@@ -53,6 +35,7 @@ class Case:
     """Everything that findings are drawn from."""
 
     plan: SweepPlan
+    environment: Environment
     probe: Probe
     limits: MemoryLimits
     records: Sequence[TrialRecord]
@@ -84,6 +67,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
         page_cache.finding(case.plan, case.probe, case.records),
         _resumed(case),
         _cut_off(case),
+        _throttled(case),
     )
     return tuple(finding for finding in found if finding is not None)
 
@@ -381,3 +365,27 @@ def _unsure(case: Case) -> str:
     if row is None or is_verified(by_group(case.records).get(group_of(row.config), [])):
         return ""
     return ", the choice not measured again"
+
+
+def _throttled(case: Case) -> Finding | None:
+    throttled = [record for record in case.records if is_telling(throttled_share(record))]
+    if not throttled:
+        return None
+    seconds = sum(record.throttled_seconds or 0.0 for record in throttled)
+    worst = max(throttled, key=lambda record: throttled_share(record) or 0.0)
+    cores = "1 CPU is" if case.environment.usable_cpus == 1 else f"{format_cpus(case.environment.usable_cpus)} CPUs are"
+    return Finding(
+        code="LT015",
+        severity="warning",
+        message=f"the CPU quota throttled {len(throttled)} of {counted(len(case.records), 'trial')}: threads were held "
+        f"back for {format_seconds(seconds)} in all, most with {label(worst.config)}; {cores} usable "
+        f"({case.environment.usable_cpus_source})",
+        advice="the rates hold under this quota alone: raise it (docker --cpus, resources.limits.cpu in Kubernetes), "
+        "or keep to fewer workers with one thread each (OMP_NUM_THREADS=1)",
+        numbers={
+            "trials": float(len(throttled)),
+            "throttled_seconds": seconds,
+            "worst_share": throttled_share(worst) or 0.0,
+            "usable_cpus": case.environment.usable_cpus,
+        },
+    )

@@ -24,6 +24,7 @@ from loadtune.judge.evidence import (
     steady_table,
 )
 from loadtune.judge.statistics import Spread, estimate, spread
+from loadtune.judge.throttle import worst_share
 from loadtune.record.results import (
     EpochMeasurement,
     Probe,
@@ -67,7 +68,12 @@ def _row(
     config: LoaderConfig, trials: Sequence[TrialRecord], noise: Spread, at: dict[int, float], probe: Probe
 ) -> TrialResult:
     shape = epoch_shape(config, probe)
-    row = TrialResult(**result_columns(config), **_status(config, trials, shape), order=tuple(r.order for r in trials))
+    row = TrialResult(
+        **result_columns(config),
+        **_status(config, trials, shape),
+        order=tuple(r.order for r in trials),
+        throttled_share=worst_share(trials),
+    )
     row = replace(row, **_document_columns(config, shape, probe, None))
     chosen = deciding(trials)
     if row.status == "refused" or not chosen:

@@ -60,7 +60,14 @@ def conclude(
     state = State(plan=plan, configs=tuple(configs), records=compared, probe=probe, limits=limits)
     choice = state.choice()
     case = Case(
-        plan=plan, probe=probe, limits=limits, records=compared, choice=choice, finished=finished, resumes=resumes
+        plan=plan,
+        environment=environment,
+        probe=probe,
+        limits=limits,
+        records=compared,
+        choice=choice,
+        finished=finished,
+        resumes=resumes,
     )
     return RunResult(
         target=plan.target,

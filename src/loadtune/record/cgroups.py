@@ -7,9 +7,11 @@ A group's limit holds for all groups below it: every ancestor that can be seen i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from loadtune.record.mounts import Mount, parse_mounts, read_text
 
 UNLIMITED_FROM = 2**62
 """Version 1 writes "no limit" as 2**63 less a page, whose size differs between machines."""
@@ -26,15 +28,15 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """One line of ``/proc/self/mountinfo``."""
+class Throttling:
+    """How a group's quota has held back what runs in the group and below it, since the group was made."""
 
-    root: PurePosixPath
-    """The part of the file system that is mounted: for cgroups, the topmost group that can be seen."""
-    point: PurePosixPath
-    file_system: str
-    options: frozenset[str]
-    """Options of the file system; for version 1 they name the controllers."""
+    source: str
+    """For people, such as ``cgroup v2 /a cpu.stat``."""
+    periods: int
+    """Periods in which the quota was used up."""
+    seconds: float
+    """Time that threads were held back, summed over the CPUs that they were to run on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +58,6 @@ class Group:
         return f"cgroup v{self.version} {self.path} {name}"
 
 
-def read_text(path: Path) -> str | None:
-    """Return the text of a file, or None when it is not there or may not be read."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None
-
-
 def parse_memberships(text: str) -> tuple[Membership, ...]:
     """Return the groups named in ``/proc/self/cgroup``: lines like ``4:cpu,cpuacct:/a/b`` and ``0::/a/b``."""
     found = []
@@ -74,32 +68,6 @@ def parse_memberships(text: str) -> tuple[Membership, ...]:
             names = frozenset(name for name in controllers.split(",") if name)
             found.append(Membership(controllers=names, path=PurePosixPath(path)))
     return tuple(found)
-
-
-def parse_mounts(text: str) -> tuple[Mount, ...]:
-    """Return the cgroup mounts named in ``/proc/self/mountinfo`` (proc(5)); other file systems are left out."""
-    found = []
-    for line in text.splitlines():
-        before, _, after = line.partition(" - ")
-        left, right = before.split(" "), after.split(" ")
-        if len(left) < 5 or not left[4].startswith("/"):  # noqa: PLR2004 - the mount point is the fifth field
-            continue
-        if not right[0].startswith("cgroup"):
-            continue
-        found.append(
-            Mount(
-                root=PurePosixPath(_unescape(left[3])),
-                point=PurePosixPath(_unescape(left[4])),
-                file_system=right[0],
-                options=frozenset(right[-1].split(",")),
-            )
-        )
-    return tuple(found)
-
-
-def _unescape(field: str) -> str:
-    r"""Undo the octal escapes of mountinfo: a space is written ``\040``."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def groups(controller: str, *, root: Path) -> tuple[Group, ...]:
@@ -181,6 +149,36 @@ def cpu_limits(root: Path) -> Iterator[tuple[float, str]]:
             quota = parse_quota(group.read(name))
         if quota is not None:
             yield quota, group.label(name)
+
+
+def throttling(root: Path) -> tuple[Throttling, ...]:
+    """Return the counters of throttling of this process's group and of its ancestors, innermost first.
+
+    A group counts what its own quota has done: that of an ancestor holds a process back just as well, and is told by
+    the ancestor alone. Groups without counters (the topmost of version 2) are left out.
+    """
+    found = (parse_throttling(group.read("cpu.stat"), group.label("cpu.stat")) for group in groups("cpu", root=root))
+    return tuple(one for one in found if one is not None)
+
+
+def parse_throttling(text: str | None, source: str) -> Throttling | None:
+    """Return what ``cpu.stat`` says; version 1 counts nanoseconds, version 2 microseconds. None where it has none."""
+    periods = _field(text, "nr_throttled") or ""
+    for name, factor in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
+        value = _field(text, name) or ""
+        if re.fullmatch("[0-9]+", value) and re.fullmatch("[0-9]+", periods):
+            return Throttling(source=source, periods=int(periods), seconds=int(value) * factor)
+    return None
+
+
+def throttled_between(before: Iterable[Throttling], after: Iterable[Throttling]) -> float | None:
+    """Return the seconds that the tightest of the groups held threads back; None where no group tells.
+
+    The largest of the groups' differences and not their sum: a process that two quotas hold back at once waits once.
+    """
+    earlier = {one.source: one.seconds for one in before}
+    grown = [one.seconds - earlier[one.source] for one in after if one.source in earlier]
+    return max(0.0, *grown) if grown else None
 
 
 def parse_limit(text: str | None) -> int | None:

@@ -130,6 +130,8 @@ class TrialRecord:
     memory: MemoryMeasurement = field(default_factory=MemoryMeasurement)
     isolation: Literal["fork", "fresh"] = "fork"
     """Whether the trial's process was forked from the host or started anew."""
+    throttled_seconds: float | None = None
+    """Time that a CPU quota held threads back, summed over CPUs; other processes in the quota's group count too."""
     stderr_tail: str = ""
     cache: CacheDrop | None = None
     """What was taken out of the page cache before it; None where nothing was to be."""
@@ -247,6 +249,8 @@ class TrialResult:
     """Samples that an epoch leaves out. JSON only."""
     measured_again: bool = False
     """Whether its rate rests on trials made after the pick; otherwise it is from earlier in the run. JSON only."""
+    throttled_share: float | None = None
+    """Seconds that a CPU quota held threads back, by second of trial, in the worst of its trials. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -254,7 +258,7 @@ class TrialResult:
         return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
 
 
-JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again")
+JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again", "throttled_share")
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
 

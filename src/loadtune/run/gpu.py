@@ -1,9 +1,11 @@
-"""Device-wide memory by NVML. Every call is optional: no driver, no permission or no such device gives None."""
+"""Devices and their memory by NVML. Every call is optional: no driver, no permission or no such device gives None."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from loadtune.record.machine import Device, Devices
 
 
 class DeviceMemory:
@@ -36,3 +38,35 @@ class DeviceMemory:
             return int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
         except Exception:  # noqa: BLE001 - MIG without permission, a lost device
             return None
+
+
+def read_devices(nvml: Any = None) -> Devices:
+    """Return the accelerators that NVML knows, or why it knows none.
+
+    Args:
+        nvml: The ``pynvml`` module, or what stands in for it.
+    """
+    try:
+        nvml = nvml if nvml is not None else importlib.import_module("pynvml")
+    except ImportError:
+        return Devices(missing="the package nvidia-ml-py is not installed")
+    try:
+        nvml.nvmlInit()
+        found = tuple(_device(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+    except Exception as error:  # noqa: BLE001 - NVML raises a class for each of its error codes
+        return Devices(missing=f"NVML does not answer ({error})")
+    return Devices(found=found, missing=None if found else "the driver knows of no device")
+
+
+def _device(nvml: Any, index: int) -> Device:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    name = nvml.nvmlDeviceGetName(handle)
+    try:
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except Exception:  # noqa: BLE001 - MIG without permission, memory shared with the host
+        memory = None
+    return Device(
+        name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
+        total_bytes=None if memory is None else int(memory.total),
+        used_bytes=None if memory is None else int(memory.used),
+    )

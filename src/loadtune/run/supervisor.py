@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ import msgspec
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import TrialRequest
 from loadtune.errors import LoadtuneError, TargetError, TrialHostError, UsageError
+from loadtune.record import cgroups
 from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, TrialRecord
 from loadtune.run import memory, postmortem
 from loadtune.run.gpu import DeviceMemory
@@ -157,6 +159,7 @@ class Supervisor:
         trial_timeout_seconds: After this a trial is killed.
         cold: Whether what was read is taken out of the page cache before each trial.
         clock: Gives seconds; a scripted one in tests.
+        root: Root of the file tree whose ``proc`` and ``sys`` tell of throttling.
 
     Raises:
         TargetError: The target cannot be used.
@@ -170,6 +173,7 @@ class Supervisor:
         trial_timeout_seconds: float,
         cold: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        root: Path = Path("/"),
     ) -> None:
         self._cold = ColdFiles(clock) if cold else None
         if self._cold is not None:
@@ -178,6 +182,7 @@ class Supervisor:
         self._again = msgspec.structs.replace(setup, probe=False, warm_seconds=0.0)
         self._timeout = trial_timeout_seconds
         self._clock = clock
+        self._root = root
         self._host = TrialHost(setup)
         try:
             self.probe = _given(self._host.ready())
@@ -203,6 +208,7 @@ class Supervisor:
         began = self._clock()
         started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         limit = min(self._timeout, within_seconds)
+        throttling = cgroups.throttling(self._root)
         outcome, trial = self._outcome(request, began + limit)
         failure = outcome if isinstance(outcome, Failure) else None
         status: Status = "ok"
@@ -224,6 +230,7 @@ class Supervisor:
             steady=outcome if isinstance(outcome, SteadyMeasurement) else None,
             memory=trial.memory(request.config) if trial else MemoryMeasurement(),
             isolation=self.probe.isolation,
+            throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),
             stderr_tail=trial.stderr_tail if trial else "",
         )
 

@@ -20,7 +20,14 @@ from loadtune.show.charts.common import DataTable
 from loadtune.show.figures import figures
 from loadtune.show.tables import cell_text
 from loadtune.show.words import config_words, loader_code, other_words, plain
-from loadtune.units import format_bytes, format_count, format_decimal, format_estimate, format_seconds, format_share
+from loadtune.units import (
+    format_bytes,
+    format_count,
+    format_cpus,
+    format_estimate,
+    format_seconds,
+    format_share,
+)
 
 
 def render(result: RunResult) -> str:
@@ -199,8 +206,10 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     trials = "forked from one process" if probe.isolation == "fork" else "started afresh"
     yield "each trial's process", trials + (f": {probe.isolation_reason}" if probe.isolation_reason else "")
     yield "machine", f"{machine.hostname}, {machine.platform}"
-    cores = format_decimal(machine.usable_cpus, 0 if machine.usable_cpus == int(machine.usable_cpus) else 1)
-    yield "processor", f"{machine.cpu_model}; {cores} usable cores ({machine.usable_cpus_source})"
+    yield (
+        "processor",
+        f"{machine.cpu_model}; {format_cpus(machine.usable_cpus)} usable cores ({machine.usable_cpus_source})",
+    )
     yield "memory limit", f"{format_bytes(machine.host_memory_limit_bytes)} ({machine.host_memory_limit_source})"
     yield "shared memory", f"{format_bytes(machine.shm_free_bytes)} free of {format_bytes(machine.shm_total_bytes)}"
     yield "accelerator", probe.accelerator or ", ".join(machine.accelerators) or "none"

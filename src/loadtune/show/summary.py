@@ -9,11 +9,13 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
 from loadtune.judge.lack import lack
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
+from loadtune.judge.throttle import is_telling
 from loadtune.record.results import Pick, RunResult, TrialResult
 from loadtune.show.words import config_words, plain, worker_words
 from loadtune.units import (
     format_bytes,
     format_count,
+    format_cpus,
     format_decimal,
     format_estimate,
     format_rate,
@@ -195,8 +197,7 @@ def workload_sentence(result: RunResult) -> str:
     probe, machine = result.probe, result.environment
     name = plain(probe.name or result.target)
     samples = f", {counted(probe.dataset_samples, 'sample')}" if probe.dataset_samples is not None else ""
-    cores = format_decimal(machine.usable_cpus, 0 if machine.usable_cpus == int(machine.usable_cpus) else 1)
-    cores += " usable core" if machine.usable_cpus == 1 else " usable cores"
+    cores = f"{format_cpus(machine.usable_cpus)} usable core{'' if machine.usable_cpus == 1 else 's'}"
     device = f", {plain(probe.accelerator)}" if probe.accelerator else ""
     return f"{name}{samples} · {cores}, {format_bytes(machine.host_memory_limit_bytes)} of memory{device}"
 
@@ -270,13 +271,15 @@ def _named(result: RunResult) -> set[str]:
 
 
 def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
-    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, ``over the limit``."""
+    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, ``over the limit``, ``throttled``."""
     picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
     names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
     if trial.tied_with_best and "pick" not in names:
         names.append("tied")
     if trial.within_limits is False:
         names.append("over the limit")
+    if is_telling(trial.throttled_share):
+        names.append("throttled")
     return tuple(names)
 
 
