@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import statistics
 import time
 import warnings
 from collections.abc import Sequence
@@ -215,7 +216,7 @@ def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed
     windows = steady.windows(kept, least)
     rates = tuple(window.samples_per_second for window in windows)
     measured = sum(window.seconds for window in windows)
-    p50, p95, p99 = (float(wait) for wait in np.percentile(taken.waits[primed:], (50, 95, 99)))
+    p50, p95, p99 = _percentiles(taken.waits[primed:])
     return SteadyMeasurement(
         startup_seconds=0.0,
         first_batch_seconds=0.0,
@@ -232,6 +233,17 @@ def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed
         bytes_per_batch=0.0,
         samples_per_batch=float(np.mean(taken.samples[primed:])),
     )
+
+
+def _percentiles(waits: Sequence[float]) -> tuple[float, float, float]:
+    """Return the 50th, 95th and 99th percentile, interpolated between neighbours.
+
+    Not numpy's: its first call in a process imports numpy.ma, which would cost each trial more than its fork.
+    """
+    if len(waits) == 1:
+        return waits[0], waits[0], waits[0]
+    cuts = statistics.quantiles(waits, n=100, method="inclusive")
+    return cuts[49], cuts[94], cuts[98]
 
 
 def _share_of_cpu(before: float | None, after: float | None, samples: int, of_samples: int) -> float | None:
