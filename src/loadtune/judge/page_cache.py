@@ -60,7 +60,7 @@ def finding(plan: SweepPlan, probe: Probe, records: Sequence[TrialRecord]) -> Fi
 
 def _finding(severity: str, message: str, advice: str, numbers: dict[str, float]) -> Finding:
     return Finding(
-        code=CODE,
+        code="LT014",
         severity="info" if severity == "info" else "warning",
         message=message,
         advice=advice,
