@@ -83,8 +83,9 @@ class Counting(IterableDataset[Any]):
         self.start, self.end = 0, 100
 
     def __iter__(self) -> Iterator[int]:
+        clock = Clock()
         for number in range(self.start, self.end):
-            time.sleep(0.001)
+            clock.sleep(0.001)
             yield number
 
 
@@ -146,8 +147,9 @@ class OwnLoader:
         self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[torch.Tensor]:
+        clock = Clock()
         for _ in range(12):
-            time.sleep(0.01)
+            clock.sleep(0.01)
             yield torch.zeros(self.batch_size, 2)
 
 

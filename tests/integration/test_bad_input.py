@@ -109,7 +109,7 @@ def test_an_interrupted_sweep_keeps_its_trials(number: int, folder: Path) -> Non
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "kept: loadtune show run prints what they say" in said
+    assert "kept: loadtune show run prints" in said
     assert "Traceback" not in said
     files = {path.name for path in (folder / "run").iterdir()}
     assert files == {"run.json", "trials.jsonl", "trials.csv", "report.html"}
