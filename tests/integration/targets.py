@@ -85,7 +85,7 @@ class Counting(IterableDataset[Any]):
     def __iter__(self) -> Iterator[int]:
         clock = Clock()
         for number in range(self.start, self.end):
-            clock.sleep(0.001)
+            clock.sleep(0.004)
             yield number
 
 
