@@ -133,7 +133,7 @@ def time_loop_alone(target: str, config: LoaderConfig) -> float:
     stream._asked = None  # noqa: SLF001
     stream._constant = config.batch_size  # noqa: SLF001
     stream.next = lambda: batch  # type: ignore[method-assign]
-    loop = _Loop(stream, Taker(Consumer(), pinned=False))
+    loop = _Loop(stream, Taker(Consumer(), pinned=False), [0])
     loop.take(1000)
     started = time.perf_counter()
     for _ in range(10_000):
@@ -167,7 +167,7 @@ def alternate(target: str, config: LoaderConfig) -> list[tuple[float, float]]:
 
     stream = Stream(resolve_target(target, {}), config, seed=0)
     stream.start()
-    loop = _Loop(stream, Taker(Consumer(), pinned=False))
+    loop = _Loop(stream, Taker(Consumer(), pinned=False), [0])
     size = config.num_workers
 
     def bare() -> None:

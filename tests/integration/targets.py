@@ -71,6 +71,9 @@ class Misbehaving(Sleeping):
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.deed == "hang":
             time.sleep(3600)
+        elif self.deed == "deaf":  # and what it has started does not end when it is asked to
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(3600)
         elif self.deed == "exit":
             os._exit(3)
         raise ValueError("sample of bad luck")
@@ -163,6 +166,29 @@ def short() -> Sleeping:
 
 def large() -> Large:
     return Large()
+
+
+class Locked(Sleeping):
+    """Takes a lock for each sample; the process that forks the workers holds it while they are forked."""
+
+    def __init__(self) -> None:
+        super().__init__(seconds=0.001)
+        self.lock = threading.Lock()
+        # Without waiting: the process of the trial was itself forked while the lock was held.
+        os.register_at_fork(before=lambda: self.lock.acquire(blocking=False), after_in_parent=self.lock.release)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        if get_worker_info() is not None:
+            self.lock.acquire()
+        return super().__getitem__(index)
+
+
+def slow(seconds: str) -> Sleeping:
+    return Sleeping(seconds=float(seconds))
+
+
+def locked() -> Locked:
+    return Locked()
 
 
 def misbehaving(deed: str) -> Misbehaving:

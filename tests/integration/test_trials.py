@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -181,6 +182,44 @@ def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
     assert (record.status, record.failure_kind) == ("hung", "hung")
     assert record.seconds < 6
     assert len(left) == 1, "only the trial host is left"
+
+
+@pytest.mark.parametrize("deed", ["hang", "deaf"])
+def test_a_stalled_trial_says_which_worker_stands_at_which_sample(deed: str) -> None:
+    """Batches came, then no more: it is ended long before its deadline, deaf to SIGTERM or not, and says where it was.
+
+    Each worker loads 8 samples a batch, so its twentieth, where it stops, is in its third batch.
+    """
+    with supervisor("misbehaving", deed=deed, timeout=9.0) as running:
+        record = running.run(request(batch_size=8, num_workers=2))
+        sound = running.run(request(batch_size=8, num_workers=0))
+        left = psutil.Process(running._host.pid).children(recursive=True)
+    assert (record.status, record.failure_kind) == ("hung", "hung")
+    assert record.seconds < 8
+    reason = record.failure_reason or ""
+    found = re.search(r"no batch for 3 s after (\d+) .*: worker [01] stood at sample (\d+), in targets.py:\d+ "
+                      r"\(misbehave\), 1 more were loading too", reason)  # fmt: skip
+    assert found is not None, reason
+    assert int(found[1]) <= 4
+    assert 0 <= int(found[2]) < 4000
+    assert record.stderr_tail.count("in misbehave") == 2
+    assert (sound.status, left) == ("ok", [])
+
+
+def test_a_lock_held_at_the_fork_is_named_by_its_place() -> None:
+    """No batch ever comes from workers that wait for a lock nobody will release: the row says where they wait."""
+    with supervisor("locked", timeout=3.0) as running:
+        record = running.run(request(batch_size=8, num_workers=2))
+    assert record.status == "hung"
+    assert re.search(r"no batch in 3 s.*: worker [01] stood at sample \d+, in targets.py:\d+ \(__getitem__\)",
+                     record.failure_reason or "")  # fmt: skip
+
+
+def test_a_slow_loader_is_not_taken_for_a_stalled_one() -> None:
+    """Batches of 1.2 s come to the end under a timeout of which a third is shorter than that."""
+    with supervisor("slow", seconds="0.15", timeout=3.3) as running:
+        record = running.run(request(batch_size=8, num_workers=1))
+    assert record.status == "ok" or (record.failure_reason or "").startswith("no result after 3 s")
 
 
 def test_a_killed_supervisor_leaves_no_process_behind() -> None:

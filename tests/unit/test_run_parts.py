@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import sysconfig
 from typing import Any
 
 import pytest
 
 from loadtune.record.machine import Device, Devices
-from loadtune.run import memory, postmortem
+from loadtune.run import memory, postmortem, stands
 from loadtune.run.gpu import DeviceMemory, read_devices
+from loadtune.run.host import TrialHost
 from loadtune.run.memory import TreeMemory, parse_rollup
 from loadtune.run.protocol import Channel, Look, Looked
-from loadtune.run.supervisor import growth
+from loadtune.run.watch import Patience, Pulse, growth
 
 ROLLUP = b"""55d5c0e6b000-7ffd6a5e2000 ---p 00000000 00:00 0                          [rollup]
 Rss:              884 kB
@@ -171,3 +173,68 @@ def test_without_nvml_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None
     """Where the package is not installed, that is what is said."""
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert read_devices() == Devices(missing="the package nvidia-ml-py is not installed")
+
+
+class ScriptedHost(TrialHost):
+    """Its trials have taken the batches that it is told."""
+
+    def __init__(self) -> None:
+        self.taken = 100
+
+    def beats(self) -> int:
+        return self.taken
+
+
+def test_a_stall_is_a_third_of_the_timeout_without_a_batch_once_one_came() -> None:
+    """With 60 s it is no batch for more than 20 s; before the first batch all 60 s are the trial's own."""
+    host = ScriptedHost()
+    pulse, patience = Pulse(host, now=0.0), Patience(60.0, 1000.0)
+    assert pulse.stalled_seconds(59.0, patience) is None
+    pulse = Pulse(host, now=0.0)
+    host.taken = 101
+    assert pulse.stalled_seconds(1.0, patience) is None
+    assert pulse.stalled_seconds(21.0, patience) is None
+    assert pulse.stalled_seconds(21.5, patience) == 20.5
+    assert pulse.batches == 1
+
+
+def test_a_loader_that_always_was_slow_has_not_stalled() -> None:
+    """Batches of 5 s: it is no stall before 50 s without one."""
+    host = ScriptedHost()
+    pulse, patience = Pulse(host, now=0.0), Patience(60.0, 1000.0)
+    host.taken = 101
+    assert pulse.stalled_seconds(5.0, patience) is None
+    assert pulse.stalled_seconds(54.9, patience) is None
+    assert pulse.stalled_seconds(55.1, patience) == pytest.approx(50.1)
+
+
+DATA_SET = "/home/me/data.py"
+LIBRARY = sysconfig.get_path("stdlib")
+ANSWER = f"""Thread 0x00007f50 (most recent call first):
+  File "/usr/lib/python3/threading.py", line 12 in wait
+
+Current thread 0x00007f51 (most recent call first):
+  File "{LIBRARY}/json/decoder.py", line 355 in raw_decode
+  File "{DATA_SET}", line 31 in __getitem__
+  File "{LIBRARY}/site-packages/torch/utils/data/_utils/fetch.py", line 54 in fetch
+"""
+
+
+def test_a_stand_is_the_innermost_line_of_the_users_own() -> None:
+    """Not the library's that it called, nor that of a thread beside it."""
+    stand = stands.parse(7, ANSWER + '{"worker": 3, "sample": "1042", "batch": "[1040, 1042]"}\n')
+    assert str(stand) == "worker 3 stood at sample 1042, in data.py:31 (__getitem__)"
+    assert (stand.pid, stand.loading) == (7, True)
+
+
+def test_a_process_stuck_in_c_code_still_gives_its_stack() -> None:
+    """Python's handler never ran, so that neither worker nor sample is known; the line is."""
+    stand = stands.parse(7, ANSWER)
+    assert (stand.worker, stand.sample, stand.loading) == (None, None, True)
+    assert stand.place == "data.py:31 (__getitem__)"
+
+
+def test_a_stand_in_an_answer_that_is_torn_is_not_known() -> None:
+    """What is there is kept."""
+    stand = stands.parse(7, "Current thr")
+    assert (stand.place, stand.loading, stand.stack) == ("a place that is not known", False, "Current thr")

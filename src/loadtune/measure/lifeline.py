@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtune.measure import page_cache
+from loadtune.measure import page_cache, witness
 
 _PR_SET_PDEATHSIG = 1
 
@@ -39,10 +39,13 @@ class WorkerStart:
     """Process id of the trial where it forks the workers itself; None where another process starts them."""
     notes: str | None = None
     """Where the worker notes the files that it opens; None is nowhere."""
+    stands: str | None = None
+    """The folder where the worker tells where it stands, when it is asked; None is nowhere."""
 
     def __call__(self, worker: int) -> None:
         """Run in the worker, before its first sample."""
         die_with_parent(self.forked_by if self.forked_by is not None else os.getppid())
+        witness.begin(self.stands)
         page_cache.begin(self.notes)
         if self.inner is not None:
             self.inner(worker)

@@ -27,6 +27,7 @@ from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
 from loadtune.measure.stream import Stream, epoch_loader
+from loadtune.measure.witness import Beats
 from loadtune.record.results import EpochMeasurement, SteadyMeasurement
 from loadtune.workloads.source import Source
 
@@ -39,7 +40,10 @@ class WorkerEndedError(RuntimeError):
 
 
 class Observer(Protocol):
-    """Looks at the trial's memory from outside, when told that it is a good moment."""
+    """Looks at the trial from outside: at its memory when told that it is a good moment, and whether it goes on."""
+
+    beats: Beats
+    """One more with every batch."""
 
     def look(self, batches: int) -> None:
         """Ask for a look after so many batches; returns at once."""
@@ -63,14 +67,16 @@ class _Taken:
 class _Loop:
     """Takes batches from a stream, and keeps when each came and how many samples were in it."""
 
-    def __init__(self, stream: Stream, consumer: Consumer) -> None:
+    def __init__(self, stream: Stream, consumer: Consumer, beats: Beats) -> None:
         self._stream = stream
+        self._beats = beats
         self.consumer = consumer
         self.taken = _Taken(ended=[], waits=[], samples=[])
 
     def take(self, count: int) -> None:
         """Take ``count`` batches. Nothing else happens here: this is the loop whose speed is reported."""
         taken, stream, consumer, clock = self.taken, self._stream, self.consumer, time.perf_counter
+        beats = self._beats
         for _ in range(count):
             asked = clock()
             batch = stream.next()
@@ -78,6 +84,7 @@ class _Loop:
             taken.samples.append(count_samples(batch, stream.expected_samples()))
             consumer.take(batch)
             taken.ended.append(clock())
+            beats[0] += 1
 
     def round(self, size: int) -> Round:
         """Take a round of ``size`` batches; return it, timed from the end of the batch before it."""
@@ -106,7 +113,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     config, plan = request.config, request.measurement
     stream = Stream(source, config, request.seed)
-    loop = _Loop(stream, Consumer(request.consumer, pinned=config.pin_memory))
+    loop = _Loop(stream, Consumer(request.consumer, pinned=config.pin_memory), observer.beats)
     try:
         asked = time.perf_counter()
         stream.start()
@@ -142,7 +149,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         reshuffled_passes=not stream.restarts,
         passes=taken / source.samples if source.samples else None,
     )
-    return replace(measured, epochs=_short_epochs(source, request, measured, stream))
+    return replace(measured, epochs=_short_epochs(source, request, measured, stream, observer.beats))
 
 
 def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Observer, asked: float) -> None:
@@ -271,7 +278,11 @@ def _start_method(stream: Stream, config: LoaderConfig) -> str | None:
 
 
 def _short_epochs(
-    source: Source, request: TrialRequest, measured: SteadyMeasurement, stream: Stream
+    source: Source,
+    request: TrialRequest,
+    measured: SteadyMeasurement,
+    stream: Stream,
+    beats: Beats,
 ) -> tuple[EpochMeasurement, ...]:
     """Run the whole epoch for each value of ``drop_last`` that is asked for, where it is expected to be short."""
     samples = source.samples
@@ -289,23 +300,24 @@ def _short_epochs(
         if epochs and size is not None and samples % size == 0:
             epochs.append(replace(epochs[0], drop_last=drop_last))  # nothing is left over: the two are one epoch
             continue
-        epochs.append(_run_epoch(source, replace(request.config, drop_last=drop_last), request))
+        epochs.append(_run_epoch(source, replace(request.config, drop_last=drop_last), request, beats))
     return tuple(epochs)
 
 
-def _run_epoch(source: Source, config: LoaderConfig, request: TrialRequest) -> EpochMeasurement:
+def _run_epoch(source: Source, config: LoaderConfig, request: TrialRequest, beats: Beats) -> EpochMeasurement:
     """Run an epoch from asking for its first batch to its end; with persistent workers the second, which finds them."""
     consumer = Consumer(request.consumer, pinned=config.pin_memory)
     loader = epoch_loader(source, config, request.seed)
     if config.persistent_workers:
         for _ in loader:
-            pass
+            beats[0] += 1
     samples = batches = 0
     started = time.perf_counter()
     for batch in loader:
         samples += count_samples(batch, config.batch_size)
         batches += 1
         consumer.take(batch)
+        beats[0] += 1
     consumer.synchronise()
     seconds = time.perf_counter() - started
     return EpochMeasurement(drop_last=config.drop_last, seconds=seconds, samples=samples, batches=batches)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from loadtune.run.stands import Stand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,33 @@ def explain_status(status: int, stderr_tail: str) -> Failure:
     )
 
 
-def hung(seconds: float) -> Failure:
-    """Return the failure of a trial that was not over in time."""
-    return Failure(kind="hung", reason=f"no result after {seconds:.0f} s (--trial-timeout); it was killed")
+def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]) -> Failure:
+    """Return the failure of a trial that did not go on, or was not over in time.
+
+    Args:
+        seconds: For how long no batch had come, where it was stalled; else what the trial took.
+        stalled: Whether batches had come and then came no more.
+        batches: How many had come.
+        stands: Where its processes stood.
+    """
+    if stalled:
+        what = f"no batch for {seconds:.0f} s after {batches} (a third of --trial-timeout, or ten of its longest waits)"
+    elif batches:
+        what = f"no result after {seconds:.0f} s (--trial-timeout), {batches} batches had come"
+    else:
+        what = f"no batch in {seconds:.0f} s (--trial-timeout)"
+    return Failure(kind="hung", reason=f"{what}; it was killed{_where(stands)}")
+
+
+def _where(stands: Sequence[Stand]) -> str:
+    """Return where it stuck, as the end of a sentence: the processes that were loading a sample are the ones."""
+    loading = [stand for stand in stands if stand.loading]
+    if loading:
+        others = f", {len(loading) - 1} more were loading too" if len(loading) > 1 else ""
+        return f": {loading[0]}{others}"
+    if stands:
+        return f": no process was loading a sample, {stands[0]}"
+    return ""
 
 
 def out_of_time() -> Failure:

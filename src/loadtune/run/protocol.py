@@ -26,6 +26,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     seed: int
     warm_seconds: float
     """Time for an untimed pass over the data set that fills the page cache, or finds the files; 0 is none."""
+    beats: int | None = None
+    """Descriptor of a file of 8 bytes, inherited by the host, that counts the batches; None is nobody counts."""
     notes: str | None = None
     """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
@@ -55,7 +57,7 @@ class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
     request: TrialRequest
     scratch: str
-    """A directory for what multiprocessing puts into files; the parent removes it."""
+    """A directory for what multiprocessing puts into files, and for stacks; the parent removes it."""
     fork: bool
     """Whether in a forked child; otherwise in the host itself, which then ends."""
 

@@ -40,6 +40,7 @@ from loadtune.run.protocol import (
 )
 
 if TYPE_CHECKING:
+    from loadtune.measure.witness import Beats
     from loadtune.record.results import Probe
     from loadtune.workloads.source import Source
 
@@ -61,7 +62,7 @@ def main(descriptor: int, parent: int) -> None:
         while source is not None:
             message = channel.receive()
             if isinstance(message, RunTrial):
-                _serve(channel, source, message, setup.notes)
+                _serve(channel, source, message, setup)
             if isinstance(message, RunTrial) and not message.fork:
                 return
 
@@ -184,16 +185,16 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     )
 
 
-def _serve(channel: Channel, source: Source, message: RunTrial, notes: str | None) -> None:
+def _serve(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
     if not message.fork:
-        _run(channel, source, message, notes)
+        _run(channel, source, message, setup)
         return
     own, host = set(children()), os.getpid()  # what the data set itself has started stays
     pid = os.fork()
     if pid == 0:
         os.setsid()
         die_with_parent(host)
-        _run(channel, source, message, notes)
+        _run(channel, source, message, setup)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     # The child killed its workers before it left; if it died, they are still there.
@@ -203,15 +204,17 @@ def _serve(channel: Channel, source: Source, message: RunTrial, notes: str | Non
     channel.send(Ended(status=status))
 
 
-def _run(channel: Channel, source: Source, message: RunTrial, notes: str | None) -> None:
+def _run(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
+    from loadtune.measure import witness  # noqa: PLC0415
     from loadtune.measure.trial import run_trial  # noqa: PLC0415
 
     channel.send(Started(pid=os.getpid()))
     # Where multiprocessing keeps its sockets: a killed worker cannot tidy up after itself, the parent can.
     multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
-    page_cache.begin(notes)
+    witness.begin(message.scratch)
+    page_cache.begin(setup.notes)
     try:
-        measured = run_trial(source, message.request, _AskingObserver(channel))
+        measured = run_trial(source, message.request, _AskingObserver(channel, witness.beats(setup.beats)))
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a data set raises is a result
         channel.send(Raised(type_name=type(error).__name__, message=str(error)[:4000], traceback_tail=_tail(error)))
     else:
@@ -224,10 +227,11 @@ def _tail(error: BaseException) -> str:
 
 
 class _AskingObserver:
-    """Asks the parent to look at the memory of this process."""
+    """Asks the parent to look at the memory of this process, and lets it see that batches come."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, beats: Beats) -> None:
         self._channel = channel
+        self.beats = beats
 
     def look(self, batches: int) -> None:
         self._channel.send(Look(batches=batches))

@@ -1,0 +1,93 @@
+"""Where the processes of a trial stand: asked by a signal, told by stacks and by the sample that each is loading."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sysconfig
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ASK: int | None = getattr(signal, "SIGUSR2", None)
+"""As in ``measure.witness``, which this process does not import: it imports torch."""
+FILE_PREFIX = "stands-"
+ANSWER_SECONDS = 1.0
+"""A process that has not answered by then is stuck in C code, and has given its stack at most."""
+_MOST_BYTES = 16_384
+_FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+_FETCHING = "torch/utils/data/_utils/fetch.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """Where one process stands."""
+
+    pid: int
+    worker: int | None
+    """Number of the worker; None for the process that takes the batches."""
+    sample: str | None
+    """Index of the sample that it is loading; None where it loads none, or where that is not known."""
+    loading: bool
+    """Whether it is inside of the data set."""
+    place: str
+    """File, line and function: the innermost that is the user's own, else the innermost."""
+    stack: str
+    """Of all its threads, the most recent call first."""
+
+    def __str__(self) -> str:
+        who = "the process itself" if self.worker is None else f"worker {self.worker}"
+        what = f"at sample {self.sample}, in" if self.sample is not None else "in"
+        return f"{who} stood {what} {self.place}"
+
+
+def ask(pids: Sequence[int], folder: Path) -> list[Stand]:
+    """Return where those processes stand that can answer, in the order of ``pids``."""
+    if ASK is None:
+        return []
+    files = {pid: folder / f"{FILE_PREFIX}{pid}" for pid in pids}
+    files = {pid: file for pid, file in files.items() if file.exists()}  # the signal would kill another
+    for pid in files:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, ASK)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while time.monotonic() < deadline and not all(file.read_bytes().endswith(b"}\n") for file in files.values()):
+        time.sleep(0.02)
+    answers = {pid: file.read_bytes()[-_MOST_BYTES:].decode(errors="replace") for pid, file in files.items()}
+    return [parse(pid, text) for pid, text in answers.items() if text]
+
+
+def parse(pid: int, text: str) -> Stand:
+    """Return what an answer says: stacks as faulthandler writes them, then a line of JSON unless Python was stuck."""
+    stack, _, last = text.rstrip("\n").rpartition("\n")
+    said: dict[str, object] = {}
+    try:
+        said = json.loads(last)
+    except ValueError:
+        stack = text
+    own = stack.partition("Current thread")[2].partition("\n\n")[0] or stack
+    frames = _FRAME.findall(own)
+    worker, sample = said.get("worker"), said.get("sample") or said.get("batch")
+    return Stand(
+        pid=pid,
+        worker=worker if isinstance(worker, int) else None,
+        sample=str(sample) if sample is not None else None,
+        loading=any(file.endswith(_FETCHING) for file, _, _ in frames),
+        place=_place(frames),
+        stack=stack.strip(),
+    )
+
+
+def _place(frames: Sequence[tuple[str, str, str]]) -> str:
+    libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+    own = [frame for frame in frames if not frame[0].startswith((*libraries, "<"))]
+    # Python's own library may lie around the packages' and the frame of loadtune beside the user's.
+    own = [frame for frame in own if "/loadtune/" not in frame[0]]
+    if not frames:
+        return "a place that is not known"
+    file, line, function = (own or frames)[0]
+    return f"{Path(file).name}:{line} ({function})"

@@ -1,0 +1,198 @@
+"""One trial from request to end as seen from outside: its memory, whether it goes on, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.record.results import MemoryMeasurement, SteadyMeasurement
+from loadtune.run import memory, postmortem, stands
+from loadtune.run.gpu import DeviceMemory
+from loadtune.run.host import TrialHost
+from loadtune.run.postmortem import Failure
+from loadtune.run.process import kill_group
+from loadtune.run.protocol import Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
+
+GLANCE_SECONDS = 0.1
+"""How often the cheap figures are read: the use of /dev/shm and of the device."""
+STALL_SHARE = 1 / 3
+"""Of the trial's timeout: when batches have come, none for longer is a stall."""
+STALL_WAITS = 10
+"""Nor is it a stall before so many times the longest wait for a batch in this trial, the first one's included."""
+GROWTH_FLOOR_BYTES = 16 << 20
+GROWTH_FLOOR_SHARE = 0.02
+"""Growth over a trial below these is not told from the noise of allocators."""
+_STACKS_KEPT = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a trial may take."""
+
+    timeout_seconds: float
+    within_seconds: float
+    """What is left of the time budget."""
+
+    @property
+    def seconds(self) -> float:
+        """What comes first."""
+        return min(self.timeout_seconds, self.within_seconds)
+
+
+class Pulse:
+    """Whether a trial goes on: when its last batch came, and how long it ever waited for one."""
+
+    def __init__(self, host: TrialHost, now: float) -> None:
+        self._host = host
+        self._before = self._seen = host.beats()
+        self._since = now
+        self._longest = 0.0
+
+    @property
+    def batches(self) -> int:
+        """How many have come."""
+        return self._seen - self._before
+
+    def stalled_seconds(self, now: float, patience: Patience) -> float | None:
+        """Return for how long no batch has come, where that is too long; the first one has all of the timeout."""
+        seen, waited = self._host.beats(), now - self._since
+        if seen != self._seen:
+            self._seen, self._since, self._longest = seen, now, max(self._longest, waited)
+            return None
+        limit = max(STALL_SHARE * patience.timeout_seconds, STALL_WAITS * self._longest)
+        return waited if self.batches and waited > limit else None
+
+
+class RunningTrial:
+    """Follows one trial from request to end."""
+
+    def __init__(
+        self, host: TrialHost, device: DeviceMemory, *, patience: Patience, clock: Callable[[], float]
+    ) -> None:
+        self._host = host
+        self._device = device
+        self._began = clock()
+        self._patience = patience
+        self._pulse = Pulse(host, self._began)
+        self._clock = clock
+        self._pid: int | None = None
+        self._outcome: SteadyMeasurement | Failure | None = None
+        self._status = 0
+        self._shm_before = memory.shm_used_bytes()
+        self._gpu_before = device.used_bytes()
+        self._looks: list[tuple[int, memory.TreeMemory]] = []
+        self._shm_peak = 0
+        self._gpu_peak: int | None = None
+        self.stderr_tail = ""
+
+    def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
+        """Send the order and return what became of it."""
+        try:
+            self._host.channel.send(order)
+            while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
+                if not isinstance(self._outcome, Failure):
+                    self._watch()
+        except EOFError:
+            self._status = self._host.wait()
+        tail = self._host.stderr_tail()
+        self.stderr_tail = self.stderr_tail or (tail if not isinstance(self._outcome, SteadyMeasurement) else "")
+        return self._outcome or postmortem.explain_status(self._status, tail)
+
+    def _is_over(self, message: Message | None, order: RunTrial) -> bool:
+        if message is None:
+            self._glance()
+        elif isinstance(message, Ended):
+            self._status = message.status
+            return True
+        else:
+            self._hear(message)
+        return not order.fork and isinstance(message, (Measured, Raised))
+
+    def _hear(self, message: object) -> None:
+        if isinstance(message, Started):
+            self._pid = message.pid
+        elif isinstance(message, Look):
+            self._look(message.batches)
+            with contextlib.suppress(EOFError):
+                self._host.channel.send(Looked())
+        elif isinstance(message, Measured):
+            self._outcome = message.steady
+        elif isinstance(message, Raised):
+            self._outcome = postmortem.explain_exception(message.type_name, message.message)
+            self.stderr_tail = message.traceback_tail
+
+    def _glance(self) -> None:
+        used = memory.shm_used_bytes()
+        if used is not None and self._shm_before is not None:
+            self._shm_peak = max(self._shm_peak, used - self._shm_before)
+        device = self._device.used_bytes()
+        if device is not None and self._gpu_before is not None:
+            self._gpu_peak = max(self._gpu_peak or 0, device - self._gpu_before)
+
+    def _look(self, batches: int) -> None:
+        self._glance()
+        if self._pid is None:
+            return
+        seen = memory.read_tree(self._host.pid, self._pid, self._shm_before)
+        if seen is not None:
+            self._looks.append((batches, seen))
+
+    def _watch(self) -> None:
+        """End the trial where it does not go on, or takes too long."""
+        now = self._clock()
+        taken, stalled = now - self._began, self._pulse.stalled_seconds(now, self._patience)
+        if stalled is None and taken <= self._patience.seconds:
+            return
+        if stalled is None and taken <= self._patience.timeout_seconds:
+            self._outcome = postmortem.out_of_time()
+        else:
+            self._outcome = self._hung(stalled if stalled is not None else taken, stalled=stalled is not None)
+        kill_group(self._pid if self._pid is not None else self._host.pid)
+
+    def _hung(self, seconds: float, *, stalled: bool) -> Failure:
+        """Return the failure with where its processes stand, which have to be alive for it."""
+        pids = (self._pid, *memory.descendants(self._pid)) if self._pid is not None else ()
+        seen = stands.ask(pids, Path(self._host.scratch))
+        told = sorted(seen, key=lambda stand: not stand.loading)
+        self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
+        return postmortem.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
+
+    def memory(self, config: LoaderConfig) -> MemoryMeasurement:
+        """Return what the looks and glances have seen."""
+        gpu_peak = self._gpu_peak
+        if not self._looks:
+            return MemoryMeasurement(gpu_peak_bytes=gpu_peak)
+        peak = max(seen.resident for _, seen in self._looks)
+        shm = max(self._shm_peak, *(seen.shm for _, seen in self._looks)) if self._shm_before is not None else None
+        return MemoryMeasurement(
+            host_peak_bytes=peak,
+            private_peak_bytes=max(seen.resident - seen.shm for _, seen in self._looks),
+            shm_peak_bytes=shm,
+            gpu_peak_bytes=gpu_peak,
+            growth_bytes_per_batch=growth(self._looks, pinned_bytes=self._pinned_bytes(config)),
+            samples=len(self._looks),
+        )
+
+    def _pinned_bytes(self, config: LoaderConfig) -> int:
+        """Return the page-locked memory that fills up with the queue: torch keeps it in blocks of powers of two."""
+        if not config.pin_memory or not isinstance(self._outcome, SteadyMeasurement):
+            return 0
+        block = 1 << max(0, int(self._outcome.bytes_per_batch) - 1).bit_length()
+        return (config.batches_in_flight + 2) * block
+
+
+def growth(looks: list[tuple[int, memory.TreeMemory]], *, pinned_bytes: int = 0) -> float | None:
+    """Return how much resident memory, batches in shared memory left out, grew a batch between first and last look.
+
+    None where it is no more than the noise of allocators, 16 MiB or 2 % of what was resident, and the pinned memory
+    that a queue fills once.
+    """
+    (first_batch, first), (last_batch, last) = looks[0], looks[-1]
+    before, after = first.resident - first.shm, last.resident - last.shm
+    floor = max(GROWTH_FLOOR_BYTES, GROWTH_FLOOR_SHARE * before) + pinned_bytes
+    if last_batch <= first_batch or after - before < floor:
+        return None
+    return (after - before) / (last_batch - first_batch)
