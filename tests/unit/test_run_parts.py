@@ -91,6 +91,25 @@ def test_messages_arrive_whole_and_a_closed_line_is_known() -> None:
             "Caught ValueError in DataLoader worker process 0.\nOriginal ...\nValueError: x",
             "worker_error",
         ),
+        ("RuntimeError", "CUDA error: out of memory", "device_oom"),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "device_oom"),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "library"),
+        ("RuntimeError", "GET was unable to find an engine to execute this computation", "library"),
+        ("RuntimeError", "CUDA error: invalid configuration argument", "size_limit"),
+        ("RuntimeError", "Expected canUse32BitIndexMath(input) to be true, but got false.", "size_limit"),
+        ("OSError", "[WinError 1455] The paging file is too small for this operation to complete", "host_oom"),
+        (
+            "RuntimeError",
+            (
+                "An attempt has been made to start a new process before the current process has finished "
+                "its bootstrapping phase."
+            ),
+            "main_guard",
+        ),
+        ("EOFError", "Ran out of input", "pickle"),
+        ("RuntimeError", "DataLoader timed out after 5.0 seconds", "hung"),
+        ("ValueError", "Expected more than 1 value per channel when training, got input size [1, 64]", "last_batch"),
+        ("RuntimeError", "CUDA error: device-side assert triggered", "user_error"),
         ("ValueError", "bad luck", "user_error"),
     ],
 )

@@ -26,14 +26,31 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         r"unable to allocate shared memory|[Bb]us error|SIGBUS|out of shared memory|No space left on device.*shm",
     ),
     ("open_files", r"Too many open files|received \d+ items of ancdata|unable to open shared memory object"),
-    ("device_oom", r"(CUDA|HIP|XPU|MPS backend) out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED"),
+    (
+        "device_oom",
+        (
+            r"(CUDA|HIP|XPU|MPS backend) out of memory|OutOfMemoryError|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
+            r"|CUDA error: out of memory"
+        ),
+    ),
     (
         "host_oom",
-        r"Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|Unable to allocate .* array|MemoryError",
+        (
+            r"Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|Unable to allocate .* array|MemoryError"
+            r"|WinError 1455"
+        ),
     ),
+    ("size_limit", r"invalid configuration argument|canUse32BitIndexMath|INT_MAX"),
+    ("library", r"CUDNN_STATUS_(NOT_SUPPORTED|EXECUTION_FAILED|INTERNAL_ERROR)|[Uu]nable to find an engine"),
+    ("last_batch", r"Expected more than 1 value per channel"),
     ("cuda_in_worker", r"Cannot re-initialize CUDA in forked subprocess"),
     ("pin_memory", r"in pin memory thread|Pin memory thread exited unexpectedly"),
-    ("pickle", r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error"),
+    ("main_guard", r"bootstrapping phase|freeze_support\(\)"),
+    (
+        "pickle",
+        r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error|Ran out of input",
+    ),
+    ("hung", r"DataLoader timed out after"),
     ("worker_error", r"Caught \w+ in DataLoader worker process"),
     ("worker_killed", r"killed by (signal|SIG)|ConnectionResetError|EOFError"),
     ("worker_error", r"exited unexpectedly|ended with exit code"),
