@@ -33,6 +33,7 @@ NOT_OF_LOADTUNE = {
     "--ipc": "docker's",
     "--memory": "docker's",
     "--shm-size": "docker's",
+    "--pids-limit": "docker's",
     "--ulimit": "docker's",
     "--mem": "SLURM's",
     "--pool": "Celery's",

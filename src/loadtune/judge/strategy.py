@@ -86,10 +86,15 @@ def _screen(state: State, seconds: float) -> Step | None:
     tried = by_group(state.records)
     waiting = [group for group in screen_order(state) if group.config not in tried]
     for group in waiting:
-        step = _step(group, 0, "screen", screen_measurement(state.plan))
-        if len(state.records) < FIRST_TRIALS or _fits(state, step, seconds):
+        step = first_step(group, state.plan)
+        if _ran(state) < FIRST_TRIALS or _fits(state, step, seconds):
             return step
     return None
+
+
+def _ran(state: State) -> int:
+    """Return how many trials were run; what was refused tells nothing of what a trial costs."""
+    return sum(record.status != "refused" for record in state.records)
 
 
 def screen_order(state: State) -> list[Group]:
@@ -100,6 +105,11 @@ def screen_order(state: State) -> list[Group]:
     groups.remove(baseline)
     groups.insert(min(1, len(groups)), baseline)
     return groups
+
+
+def first_step(group: Group, plan: SweepPlan) -> Step:
+    """Return the first trial of a group."""
+    return _step(group, 0, "screen", screen_measurement(plan))
 
 
 def screen_measurement(plan: SweepPlan) -> Measurement:
@@ -114,7 +124,7 @@ def _extension(state: State, seconds: float) -> Step | None:
         return None
     drops = tuple(sorted({one.drop_last for one in state.configs})) or (False,)
     group = Group(config=config, drop_last=drops if config.batch_size is not None else (False,))
-    step = _step(group, 0, "screen", screen_measurement(state.plan))
+    step = first_step(group, state.plan)
     return step if _fits(state, step, seconds) else None
 
 
@@ -134,7 +144,7 @@ def _verify(state: State, seconds: float) -> Step | None:
     block, config, trials_to_come = drawn
     measurement = verify.measurement(state, seconds, trials_to_come)
     step = _step(state.group(config), block, "verify", measurement)
-    return step if _fits(state, step, seconds) or len(state.records) < FIRST_TRIALS else None
+    return step if _fits(state, step, seconds) or _ran(state) < FIRST_TRIALS else None
 
 
 def _step(group: Group, block: int, phase: Phase, measurement: Measurement) -> Step:

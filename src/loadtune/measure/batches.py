@@ -41,6 +41,21 @@ def count_bytes(batch: Any) -> int:
     return total
 
 
+def shared_tensors(batch: Any) -> tuple[int, int]:
+    """Return how many memories of tensors a batch has, and their bytes: what a worker hands over by shared memory.
+
+    Views of one memory are sent as one, and whole; tensors of a device and empty ones go another way.
+    """
+    memories = [leaf.untyped_storage() for leaf in leaves(batch) if _is_shared(leaf)]
+    sizes = {memory.data_ptr(): memory.nbytes() for memory in memories}
+    return len(sizes), sum(sizes.values())
+
+
+def _is_shared(leaf: Any) -> bool:
+    plain = isinstance(leaf, torch.Tensor) and leaf.layout == torch.strided and leaf.device.type == "cpu"
+    return plain and leaf.untyped_storage().nbytes() > 0
+
+
 def count_samples(batch: Any, expected: int | None) -> int:
     """Return how many samples a batch holds.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from torch.utils.data._utils.collate import default_convert
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
 from loadtune.measure import accelerator, page_cache
-from loadtune.measure.batches import count_bytes, count_samples
+from loadtune.measure.batches import count_bytes, count_samples, shared_tensors
 from loadtune.measure.stream import permutation
 from loadtune.record.results import Probe
 from loadtune.workloads.source import Source
@@ -41,10 +42,14 @@ def probe(source: Source, *, device: str, seed: int) -> Probe:
         name=source.name,
         dataset_kind=source.dataset_kind,  # type: ignore[arg-type]  # one of the three words by construction
         dataset_samples=source.samples,
-        seconds_per_sample=timed and timed[0],
-        cpu_seconds_per_sample=timed and timed[1],
-        bytes_per_sample=timed and timed[2],
-        samples_probed=int(timed[3]) if timed else 0,
+        seconds_per_sample=timed and timed.seconds,
+        cpu_seconds_per_sample=timed and timed.cpu_seconds,
+        bytes_per_sample=timed and timed.size,
+        samples_probed=timed.samples if timed else 0,
+        shared_bytes_per_sample=timed and timed.shared_size,
+        tensors_per_batch=timed and timed.tensors[0],
+        tensors_per_sample=timed.tensors[1] if timed else 0.0,
+        default_start_method=multiprocessing.get_start_method(),
         baseline=source.baseline,
         batch_size_is_swept=not source.forms_batches,
         kept_arguments=source.kept_arguments,
@@ -94,12 +99,12 @@ def _is_list_of_files(value: Any) -> bool:
     return any(isinstance(part, (str, os.PathLike)) and os.path.isfile(part) for part in parts)  # noqa: PTH113
 
 
-def _time_samples(source: Source, workload: Workload, seed: int) -> tuple[float, float, float, int]:
-    """Return wall and processor seconds and bytes a sample, and how many samples they come from."""
+def _time_samples(source: Source, workload: Workload, seed: int) -> _Samples:
     together = 1
     drawn = _drawn(workload, seed, lambda: together)
     collate = workload.collate_fn or (default_convert if source.items_are_batches else default_collate)
     timed: list[_Timed] = []
+    pair: list[Any] = []
     warm, passed = 0, 0.0
     while passed < WARM_UP_SECONDS + PROBE_SECONDS:
         wall_start, cpu_start = time.perf_counter(), time.thread_time()
@@ -109,7 +114,9 @@ def _time_samples(source: Source, workload: Workload, seed: int) -> tuple[float,
         batch = collate(taken[0] if source.items_are_batches else taken)
         wall, cpu = time.perf_counter() - wall_start, time.thread_time() - cpu_start
         samples = count_samples(batch, None) if source.items_are_batches else len(taken)
-        timed.append(_Timed(wall=wall, cpu=cpu, size=count_bytes(batch), samples=samples))
+        shared = shared_tensors(batch)[1]
+        timed.append(_Timed(wall=wall, cpu=cpu, size=count_bytes(batch), shared=shared, samples=samples))
+        pair = [*pair, *taken][-2:]
         passed += wall
         # Slow samples are taken one by one, so that looking at the clock is never put off for long.
         cheap = wall / len(taken) < PROBE_SECONDS / 20 / COLLATED_TOGETHER
@@ -120,7 +127,37 @@ def _time_samples(source: Source, workload: Workload, seed: int) -> tuple[float,
     kept = timed[warm:] or timed[-1:]
     count = sum(one.samples for one in kept)
     wall, cpu = sum(one.wall for one in kept), sum(one.cpu for one in kept)
-    return wall / count, cpu / count, sum(one.size for one in kept) / count, count
+    return _Samples(
+        seconds=wall / count,
+        cpu_seconds=cpu / count,
+        size=sum(one.size for one in kept) / count,
+        shared_size=sum(one.shared for one in kept) / count,
+        samples=count,
+        tensors=_count_tensors(collate, pair, own_batches=source.items_are_batches),
+    )
+
+
+def _count_tensors(collate: Callable[[Any], Any], pair: list[Any], *, own_batches: bool) -> tuple[float, float]:
+    """Return the tensors of a batch of any size, and how many more each sample brings; from one sample and two."""
+    if own_batches or len(pair) < 2:  # noqa: PLR2004 - a pair
+        return float(shared_tensors(collate(pair[-1] if own_batches else pair))[0]), 0.0
+    one, two = (shared_tensors(collate(pair[:count]))[0] for count in (1, 2))
+    return float(max(0, 2 * one - two)), float(max(0, two - one))
+
+
+class _Samples(NamedTuple):
+    """What a sample costs."""
+
+    seconds: float
+    cpu_seconds: float
+    size: float
+    """Bytes."""
+    shared_size: float
+    """Of them, in tensors."""
+    samples: int
+    """How many it comes from."""
+    tensors: tuple[float, float]
+    """In a batch of any size, and more for each sample."""
 
 
 class _Timed(NamedTuple):
@@ -129,6 +166,7 @@ class _Timed(NamedTuple):
     wall: float
     cpu: float
     size: int
+    shared: int
     samples: int
 
 

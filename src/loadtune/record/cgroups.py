@@ -40,6 +40,15 @@ class Throttling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreeTasks:
+    """Processes and threads that a group still allows."""
+
+    amount: int
+    source: str
+    """For people, such as ``cgroup v2 /a pids.max 512``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """A group this process is in, or an ancestor of it."""
 
@@ -149,6 +158,16 @@ def cpu_limits(root: Path) -> Iterator[tuple[float, str]]:
             quota = parse_quota(group.read(name))
         if quota is not None:
             yield quota, group.label(name)
+
+
+def tasks_free(root: Path) -> tuple[FreeTasks, ...]:
+    """Return what each group with a limit of processes and threads still allows, innermost first."""
+    found = []
+    for group in groups("pids", root=root):
+        most, now = parse_limit(group.read("pids.max")), parse_limit(group.read("pids.current"))
+        if most is not None and now is not None:
+            found.append(FreeTasks(amount=max(0, most - now), source=f"{group.label('pids.max')} {most:,}"))
+    return tuple(found)
 
 
 def throttling(root: Path) -> tuple[Throttling, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadtune.describe.plan import Limits
 from loadtune.errors import UsageError
+from loadtune.record import cgroups
 from loadtune.record.limits import ProcessLimits, cpu_limits, least, memory_limits, read_process_limits
 from loadtune.record.mounts import read_text
 from loadtune.record.results import Environment, MemoryLimits
@@ -55,6 +56,7 @@ def read_environment(
     cpus = least(cpu_limits(variables, root=root, process=granted))
     memory = least(memory_limits(variables, root=root, process=granted))
     shm_total, shm_free = _shared_memory(root)
+    tasks = min(cgroups.tasks_free(root), key=lambda free: free.amount, default=None)
     return Environment(
         hostname=platform.node(),
         platform=platform.platform(),
@@ -67,6 +69,9 @@ def read_environment(
         shm_total_bytes=shm_total,
         shm_free_bytes=shm_free,
         open_files_limit=granted.open_files,
+        open_files_most=granted.open_files_most,
+        tasks_free=tasks.amount if tasks else None,
+        tasks_free_source=tasks.source if tasks else "",
         load_average=_load_average(root),
         python_version=platform.python_version(),
         loadtune_version=_version("loadtune") or "unknown",

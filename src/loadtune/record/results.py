@@ -173,6 +173,16 @@ class Probe:
     """Bytes that this pass read by system calls, from any file, cached or not; those of its first sample left out."""
     lists_files: bool = False
     """Whether the data set holds a list of paths of files, which it is likely to read from."""
+    shared_bytes_per_sample: float | None = None
+    """The part of M in tensors, which workers hand over through shared memory; None where it is not known."""
+    tensors_per_batch: float | None = None
+    """Tensors with memory of their own in a batch of any size; None where it is not known."""
+    tensors_per_sample: float = 0.0
+    """Tensors more for each sample of a batch: 0 where samples are stacked."""
+    default_start_method: str | None = None
+    """How Python starts a worker here where nothing is said."""
+    unpicklable: str | None = None
+    """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +205,11 @@ class Environment:
     loadtune_version: str
     packages: dict[str, str] = field(default_factory=dict)
     accelerators: tuple[str, ...] = ()
+    open_files_most: int | None = None
+    """What the limit of open files may be raised to, as it is for trials; None is no limit, or an unknown one."""
+    tasks_free: int | None = None
+    """Processes and threads that may still be started here; None where no control group limits them."""
+    tasks_free_source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,13 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ("worker_error", r"Caught \w+ in DataLoader worker process"),
     ("worker_killed", r"killed by (signal|SIG)|ConnectionResetError|EOFError"),
     ("worker_error", r"exited unexpectedly|ended with exit code"),
-    ("environment", r"daemonic processes are not allowed"),
+    (
+        "environment",
+        (
+            r"daemonic processes are not allowed|BlockingIOError.*Resource temporarily unavailable"
+            r"|can't start new thread"
+        ),
+    ),
 )
 """Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
 

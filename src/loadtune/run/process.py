@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MOST_OPEN_FILES = 1 << 20
+"""Some programs go through every number that a descriptor could have."""
 
 
 def adopt_orphans() -> None:
@@ -38,6 +40,18 @@ def end_orphans(keep: Collection[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit of open files as far as it goes: a trial is not to fail for a default of the shell."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def native_threads() -> int:

@@ -32,6 +32,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
     """Time for the first samples, after which a data set is said to hang."""
+    start_methods: tuple[str | None, ...] = (None,)
+    """How workers will be started, to see whether all can be sent to them; None is Python's own way here."""
     probe: bool = True
     """Whether to look at the first samples; a host that is started again need not."""
 

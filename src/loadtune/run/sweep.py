@@ -14,7 +14,9 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan, TrialRequest
 from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
+from loadtune.judge.feasible import refusal
 from loadtune.judge.reopen import as_compared
+from loadtune.judge.state import group_configs
 from loadtune.record.environment import read_environment, resolve_limits
 from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
@@ -209,6 +211,7 @@ def _open_supervisor(plan: SweepPlan, pickle_path: str | None) -> Supervisor:
         device=plan.consumer.device,
         seed=plan.seed,
         probe_timeout_seconds=plan.trial_timeout_seconds,
+        start_methods=plan.space.multiprocessing_context,
         warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache != "as-is" else 0.0,
     )
     return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds, cold=plan.cache == "cold")
@@ -229,6 +232,7 @@ class _Loop:
         self._plan = resolved
         self._probe = header.probe
         self._limits = header.limits
+        self._environment = header.environment
         self._configs = grid(resolved, header.probe)
         self._workers_open_ended = header.plan.space.num_workers == "auto"
         self._runner = runner
@@ -247,20 +251,53 @@ class _Loop:
     def run(self, listener: Listener, store: Store) -> bool:
         """Run every trial that the strategy asks for; return whether somebody interrupted."""
         try:
+            for step in self._grid_steps():
+                refused = self._refused(self._request(step))
+                if refused is not None:
+                    self._keep(refused, listener, store)
             while self._left() > 0 and (request := self._next_request()) is not None:
-                listener.trial_started(request, self._progress())
-                record = self._runner.run(
-                    request, within_seconds=self._left() + OVERRUN * self._plan.time_budget_seconds
-                )
-                self.records.append(record)
-                store.append(record)
-                (listener.measured if record.status == "ok" else listener.failed)(record, self._progress())
+                record = self._refused(request)
+                if record is None:
+                    listener.trial_started(request, self._progress())
+                    within = self._left() + OVERRUN * self._plan.time_budget_seconds
+                    record = self._runner.run(request, within_seconds=within)
+                self._keep(record, listener, store)
         except KeyboardInterrupt:
             # It may have come between a trial's end and its line in the journal.
             for record in self.records[store.count :]:
                 store.append(record)
             return True
         return False
+
+    def _keep(self, record: TrialRecord, listener: Listener, store: Store) -> None:
+        self.records.append(record)
+        store.append(record)
+        (listener.measured if record.status == "ok" else listener.failed)(record, self._progress())
+
+    def _grid_steps(self) -> list[strategy.Step]:
+        """Return a first trial of everything in the grid that has none yet."""
+        tried = {record.config for record in self.records}
+        groups = group_configs(self._configs, self._probe.baseline)
+        return [strategy.first_step(group, self._plan) for group in groups if group.config not in tried]
+
+    def _refused(self, request: TrialRequest) -> TrialRecord | None:
+        """Return the record of a trial that cannot run here, in place of running it; None where it may."""
+        reason = refusal(request.config, probe=self._probe, environment=self._environment, limits=self._limits)
+        if reason is None:
+            return None
+        return TrialRecord(
+            order=request.order,
+            block=request.block,
+            phase=request.phase,
+            config=request.config,
+            drop_last=request.drop_last,
+            status="refused",
+            failure_kind=reason.kind,
+            failure_reason=reason.reason,
+            started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            seconds=0.0,
+            isolation=self._probe.isolation,
+        )
 
     def _next_request(self) -> TrialRequest | None:
         step = strategy.next_step(
@@ -272,8 +309,9 @@ class _Loop:
             limits=self._limits,
             workers_open_ended=self._workers_open_ended,
         )
-        if step is None:
-            return None
+        return self._request(step) if step is not None else None
+
+    def _request(self, step: strategy.Step) -> TrialRequest:
         return TrialRequest(
             order=len(self.records),
             block=step.block,

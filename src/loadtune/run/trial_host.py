@@ -24,7 +24,7 @@ from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import page_cache
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.run.postmortem import ending
-from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads
+from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
     Channel,
     Ended,
@@ -51,6 +51,7 @@ def main(descriptor: int, parent: int) -> None:
     """Serve one parent until it closes the line."""
     die_with_parent(parent)
     adopt_orphans()
+    raise_open_files()
     # Ctrl-C in a terminal reaches the whole foreground group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking whether CUDA is there must not initialise it
@@ -178,11 +179,20 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     page_cache.note_held((os.getpid(),))
     return replace(
         seen,
+        unpicklable=_unpicklable(source, setup),
         isolation="fresh" if reason else "fork",
         isolation_reason=reason,
         pass_samples=read[0],
         pass_read_bytes=read[1],
     )
+
+
+def _unpicklable(source: Source, setup: Setup) -> str | None:
+    """Return what cannot be sent to a worker, where any will be started that is not a fork."""
+    from loadtune.measure.pickling import unpicklable  # noqa: PLC0415
+
+    methods = {method or multiprocessing.get_start_method() for method in setup.start_methods}
+    return unpicklable(source) if methods - {"fork"} else None
 
 
 def _serve(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
