@@ -108,6 +108,19 @@ class CacheDrop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """What was there after a trial that was not there before it, and could not be ended or removed."""
+
+    processes: tuple[int, ...] = ()
+    """Process ids of the trial that did not end when they were killed."""
+    shm_files: int = 0
+    """Files of this user in /dev/shm; other programs of the same user may have made them meanwhile."""
+    shm_bytes: int = 0
+    shm_names: tuple[str, ...] = ()
+    """Names of the first of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRecord:
     """One trial as it ran: a line of ``trials.jsonl``."""
 
@@ -135,6 +148,8 @@ class TrialRecord:
     stderr_tail: str = ""
     cache: CacheDrop | None = None
     """What was taken out of the page cache before it; None where nothing was to be."""
+    left_behind: LeftBehind | None = None
+    """What it left; None where there is nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

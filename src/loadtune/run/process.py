@@ -32,14 +32,17 @@ def children() -> list[int]:
         return [child.pid for child in psutil.Process().children()]
 
 
-def end_orphans(keep: Collection[int]) -> None:
-    """Kill and collect the children of this process that are not among ``keep``, until there are none."""
+def end_orphans(keep: Collection[int]) -> list[int]:
+    """Kill and collect the children of this process that are not among ``keep``, until there are none; return them."""
+    ended: list[int] = []
     while orphans := set(children()) - set(keep):
+        ended += orphans
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+    return ended
 
 
 def raise_open_files() -> None:

@@ -94,13 +94,19 @@ class Raised(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     traceback_tail: str
 
 
+class Leaving(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process to the host: all that is left is to end, which takes a while."""
+
+
 class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """From the host: the trial's process is gone, with this status of wait(2)."""
+    """From the host: the trial's process is gone, with this status of wait(2), and so are its children."""
 
     status: int
+    pids: tuple[int, ...] = ()
+    """Process ids of all of them."""
 
 
-Message = Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | Ended
+Message = Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | Leaving | Ended
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
@@ -149,6 +155,10 @@ class Channel:
         if not data:
             raise EOFError("the other end is closed")
         return _decoder.decode(data)
+
+    def fileno(self) -> int:
+        """Return the descriptor of this end."""
+        return self._socket.fileno()
 
     def close(self) -> None:
         """Close this end."""

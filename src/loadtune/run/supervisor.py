@@ -108,6 +108,7 @@ class Supervisor:
             isolation=self.probe.isolation,
             throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),
             stderr_tail=trial.stderr_tail if trial else "",
+            left_behind=trial.left_behind if trial else None,
         )
 
     def _outcome(

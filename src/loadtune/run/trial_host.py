@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,6 +39,7 @@ from loadtune.run.protocol import (
     Started,
     Unusable,
 )
+from loadtune.run.spare import Spare
 
 if TYPE_CHECKING:
     from loadtune.measure.witness import Beats
@@ -60,12 +62,22 @@ def main(descriptor: int, parent: int) -> None:
         if not isinstance(setup, Setup):
             return
         source = _prepare(channel, setup)
-        while source is not None:
-            message = channel.receive()
-            if isinstance(message, RunTrial):
-                _serve(channel, source, message, setup)
-            if isinstance(message, RunTrial) and not message.fork:
-                return
+        if source is not None:
+            _serve(channel, source, setup)
+
+
+def _serve(channel: Channel, source: Source, setup: Setup) -> None:
+    """Run one trial after another in children, or a single one here where a fork is not safe."""
+    forks: _Forks | None = None
+    while True:
+        order = channel.receive()
+        if not isinstance(order, RunTrial):
+            continue
+        if not order.fork:
+            _run(channel, source, setup, order)
+            return
+        forks = forks or _Forks(channel, source, setup)
+        forks.serve(order)
 
 
 def _prepare(channel: Channel, setup: Setup) -> Source | None:
@@ -195,26 +207,40 @@ def _unpicklable(source: Source, setup: Setup) -> str | None:
     return unpicklable(source) if methods - {"fork"} else None
 
 
-def _serve(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
-    if not message.fork:
-        _run(channel, source, message, setup)
-        return
-    own, host = set(children()), os.getpid()  # what the data set itself has started stays
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        die_with_parent(host)
-        _run(channel, source, message, setup)
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    # The child killed its workers before it left; if it died, they are still there.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    end_orphans(own)
-    channel.send(Ended(status=status))
+class _Forks:
+    """Runs each trial in a child that was forked ahead of it."""
+
+    def __init__(self, channel: Channel, source: Source, setup: Setup) -> None:
+        self._channel = channel
+        self._run = partial(_run, channel, source, setup)
+        self._own = set(children())  # what the data set itself has started stays
+        self._spare = Spare(self._run)
+
+    def serve(self, order: RunTrial) -> None:
+        """Run one trial to its end, and leave nothing of it."""
+        trial = self._begun(order)
+        trial.wait_until_leaving()
+        self._spare = Spare(self._run)
+        _, status = os.waitpid(trial.pid, 0)
+        trial.close()
+        # The child killed its workers before it left; if it died, they are still there.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(trial.pid, signal.SIGKILL)
+        ended = end_orphans({*self._own, self._spare.pid})
+        self._channel.send(Ended(status=status, pids=(trial.pid, *ended)))
+
+    def _begun(self, order: RunTrial) -> Spare:
+        try:
+            self._spare.begin(order)
+        except EOFError:  # killed while it waited, by whatever kills here
+            self._spare.close()
+            end_orphans(self._own)
+            self._spare = Spare(self._run)
+            self._spare.begin(order)
+        return self._spare
 
 
-def _run(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
+def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> None:
     from loadtune.measure import witness  # noqa: PLC0415
     from loadtune.measure.trial import run_trial  # noqa: PLC0415
 

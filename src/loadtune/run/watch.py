@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.record.results import MemoryMeasurement, SteadyMeasurement
+from loadtune.record.results import LeftBehind, MemoryMeasurement, SteadyMeasurement
 from loadtune.run import memory, postmortem, stands
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.postmortem import Failure
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
+from loadtune.run.residue import Residue
 
 GLANCE_SECONDS = 0.1
 """How often the cheap figures are read: the use of /dev/shm and of the device."""
@@ -26,6 +27,8 @@ GROWTH_FLOOR_BYTES = 16 << 20
 GROWTH_FLOOR_SHARE = 0.02
 """Growth over a trial below these is not told from the noise of allocators."""
 _STACKS_KEPT = 16_000
+ABANDONED_SECONDS = 10.0
+"""A process that has not ended so long after its trial waits in the kernel for a disk or a server, and may for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +89,50 @@ class RunningTrial:
         self._looks: list[tuple[int, memory.TreeMemory]] = []
         self._shm_peak = 0
         self._gpu_peak: int | None = None
+        self._residue = Residue()
+        self._ended: tuple[int, ...] = ()
+        self._settled: float | None = None
+        """When it was known what became of it."""
         self.stderr_tail = ""
+        self.left_behind: LeftBehind | None = None
 
     def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
         """Send the order and return what became of it."""
         try:
             self._host.channel.send(order)
             while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
-                if not isinstance(self._outcome, Failure):
+                if self._outcome is None:
                     self._watch()
+                elif self._is_abandoned():
+                    self._abandon()
+                    break
         except EOFError:
             self._status = self._host.wait()
+        self.left_behind = self._residue.after(self._ended)
         tail = self._host.stderr_tail()
         self.stderr_tail = self.stderr_tail or (tail if not isinstance(self._outcome, SteadyMeasurement) else "")
         return self._outcome or postmortem.explain_status(self._status, tail)
+
+    def _is_abandoned(self) -> bool:
+        """Return whether the trial's processes have had their time to end, since it is known what became of it."""
+        now = self._clock()
+        self._settled = now if self._settled is None else self._settled
+        return now - self._settled > ABANDONED_SECONDS
+
+    def _abandon(self) -> None:
+        """End the host, which waits for what does not end; the supervisor starts another.
+
+        The line to it is no sign of its end: what does not end may hold the other side of it.
+        """
+        self._ended = tuple(memory.descendants(self._host.pid))
+        kill_group(self._host.pid)
+        self._status = self._host.wait()
 
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
         if message is None:
             self._glance()
         elif isinstance(message, Ended):
-            self._status = message.status
+            self._status, self._ended = message.status, message.pids
             return True
         else:
             self._hear(message)
