@@ -81,6 +81,22 @@ def test_batches_alone_may_not_fill_the_host_memory(limit: int, *, refused: bool
     assert found is None or found.kind == "host_oom"
 
 
+@pytest.mark.parametrize(("limit", "refused"), [(644 * MIB, False), (644 * MIB - 1, True)])
+def test_one_process_and_its_batches_may_not_exceed_what_the_machine_allows(limit: int, *, refused: bool) -> None:
+    """500 MiB of a process and 144 MiB in flight are compared with the machine's limit, to the byte, with its source.
+
+    A lower limit that was asked for is measured against: nothing is killed for it.
+    """
+    facts = {"bytes_per_sample": float(MIB), "resident_bytes": 500 * MIB, "host_memory_limit_bytes": limit}
+    found = judged(FOUR, **facts, host_memory_limit_source="cgroup v2 /a memory.max", host_memory_bytes=200 * MIB)
+    assert (found is not None) == refused
+    if found:
+        assert found.kind == "host_oom"
+        assert "has 500 MiB, and with 9 batches" in found.reason
+        assert "that is 644 MiB of host memory before any worker's own" in found.reason
+        assert found.reason.endswith("own, of 644 MiB (cgroup v2 /a memory.max)")
+
+
 @pytest.mark.parametrize(
     ("tensors", "each", "needed", "who"),
     [

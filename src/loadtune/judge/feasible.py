@@ -34,7 +34,8 @@ def refusal(config: LoaderConfig, *, probe: Probe, environment: Environment, lim
     """Return why ``config`` cannot run on this machine, or None where nothing known speaks against it."""
     reasons = (
         _shared_memory(config, probe, environment.shm_free_bytes),
-        _host_memory(config, probe, limits.host_memory_bytes),
+        _queue_memory(config, probe, limits.host_memory_bytes),
+        _resident_memory(config, probe, environment),
         _open_files(config, probe, environment.open_files_most),
         _tasks(config, environment),
         _start(config, probe),
@@ -64,8 +65,8 @@ def _shared_memory(config: LoaderConfig, probe: Probe, free_bytes: int | None) -
     )
 
 
-def _host_memory(config: LoaderConfig, probe: Probe, limit_bytes: int | None) -> Refusal | None:
-    """(P·W + 1)·B·M alone: what processes and the data set take beside them is measured, not guessed."""
+def _queue_memory(config: LoaderConfig, probe: Probe, limit_bytes: int | None) -> Refusal | None:
+    """(P·W + 1)·B·M alone: a limit that was asked for kills nothing, and what else there is is measured against it."""
     if config.batch_size is None or not probe.bytes_per_sample or limit_bytes is None:
         return None
     batch_bytes = config.batch_size * probe.bytes_per_sample
@@ -76,6 +77,25 @@ def _host_memory(config: LoaderConfig, probe: Probe, limit_bytes: int | None) ->
         kind="host_oom",
         reason=f"{_queue(config)} of {format_bytes(batch_bytes)} alone need {format_bytes(needed)} of host memory, and "
         f"the limit is {format_bytes(limit_bytes)}",
+    )
+
+
+def _resident_memory(config: LoaderConfig, probe: Probe, environment: Environment) -> Refusal | None:
+    """Main + (P·W + 1)·B·M against what the machine allows, beyond which the kernel kills.
+
+    What each worker adds, W·(u_w + ρ·D), is known only when it runs, and nobody is refused for it.
+    """
+    if config.batch_size is None or not probe.bytes_per_sample or probe.resident_bytes is None:
+        return None
+    queue = batches_at_once(config) * config.batch_size * probe.bytes_per_sample
+    needed = probe.resident_bytes + queue
+    if needed <= environment.host_memory_limit_bytes:
+        return None
+    return Refusal(
+        kind="host_oom",
+        reason=f"one process with torch and the data set has {format_bytes(probe.resident_bytes)}, and with "
+        f"{_queue(config)}, {format_bytes(queue)}, that is {format_bytes(needed)} of host memory before any worker's "
+        f"own, of {format_bytes(environment.host_memory_limit_bytes)} ({environment.host_memory_limit_source})",
     )
 
 

@@ -196,6 +196,8 @@ class Probe:
     """Tensors more for each sample of a batch: 0 where samples are stacked."""
     default_start_method: str | None = None
     """How Python starts a worker here where nothing is said."""
+    resident_bytes: int | None = None
+    """Host memory of one process that holds torch and the data set, before any trial; None where it is not known."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
 

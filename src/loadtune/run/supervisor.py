@@ -16,6 +16,7 @@ from loadtune.describe.plan import TrialRequest
 from loadtune.errors import LoadtuneError, TrialHostError
 from loadtune.record import cgroups
 from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, TrialRecord
+from loadtune.run import memory
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.page_cache import ColdFiles
@@ -64,7 +65,9 @@ class Supervisor:
         self._root = root
         self._host = TrialHost(setup)
         try:
-            self.probe = _given(self._host.ready())
+            probe = _given(self._host.ready())
+            held = memory.read_process(self._host.pid)
+            self.probe = replace(probe, resident_bytes=held.pss if held is not None else None)
         except BaseException:
             self.close()
             raise
