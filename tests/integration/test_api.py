@@ -21,6 +21,8 @@ import loadtune
 from loadtune import LoaderConfig
 from loadtune.record.results import CSV_COLUMNS
 
+pytestmark = pytest.mark.alone
+
 
 # torch warns of more workers than cores; that more are faster here was measured.
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from loadtune.record.results import CSV_COLUMNS
 
 TARGETS = Path(__file__).parent / "targets.py"
@@ -25,6 +27,7 @@ def loadtune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.alone
 def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> None:
     """5 ms of waiting a sample feed as many workers as there are: the sweep goes on beyond the cores by itself."""
     done = loadtune(

@@ -23,6 +23,8 @@ from loadtune.record.results import SteadyMeasurement, TrialRecord
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
+pytestmark = pytest.mark.alone
+
 TARGETS = Path(__file__).parent / "targets.py"
 QUICK = Measurement(max_seconds=1.0, real_epoch_seconds=0.0)
 
@@ -251,13 +253,14 @@ def test_a_first_sample_that_hangs_is_a_target_that_cannot_be_used() -> None:
         pass
 
 
-def test_nothing_of_a_trial_is_left_in_the_temporary_directory() -> None:
+def test_nothing_of_a_trial_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What multiprocessing writes there for its sockets goes with the host."""
-    place = Path(tempfile.gettempdir())
-    before = {*place.glob("pymp-*"), *place.glob("loadtune-*")}
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with supervisor("sleeping") as running:
         running.run(request(batch_size=16, num_workers=2))
-    assert {*place.glob("pymp-*"), *place.glob("loadtune-*")} == before
+        assert list(tmp_path.glob("loadtune-*"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_thread_alive_after_building_the_data_set_forbids_to_fork() -> None:

@@ -183,6 +183,7 @@ def test_each_verb_has_its_page(verb: str, capsys: Printed, monkeypatch: pytest.
     assert max(map(len, page.splitlines()[1:])) <= 80
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("arguments", "most_seconds"),
     [(["--help"], 0.2), (["--version"], 0.2), (["sweep", "--help"], 0.5), (["sweep", "--batch-size", "0"], 0.5)],
