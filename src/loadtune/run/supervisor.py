@@ -15,7 +15,7 @@ import msgspec
 from loadtune.describe.plan import TrialRequest
 from loadtune.errors import LoadtuneError, TrialHostError
 from loadtune.record import cgroups
-from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, TrialRecord
+from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, ThreadMeasurement, TrialRecord
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.page_cache import ColdFiles
@@ -108,6 +108,9 @@ class Supervisor:
             isolation=self.probe.isolation,
             throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),
             stderr_tail=trial.stderr_tail if trial else "",
+            one_thread=request.one_thread,
+            threads=trial.threads.measured() if trial else ThreadMeasurement(),
+            affinity=trial.affinity if trial else None,
         )
 
     def _outcome(
