@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import loadtune
 
@@ -16,7 +16,7 @@ import loadtune
 class Multiplying(Dataset[Any]):
     """Multiplies matrices for a sample: BLAS takes as many threads as there are cores, and none of Python's."""
 
-    def __init__(self, side: int = 320) -> None:
+    def __init__(self, side: int = 256) -> None:
         self.side = side
 
     def __len__(self) -> int:
@@ -40,6 +40,11 @@ class Counting(Dataset[Any]):
         return torch.tensor(index)
 
 
+def multiplying_loader(num_workers: str) -> DataLoader[Any]:
+    """Return a loader of it, so that the baseline is what is swept."""
+    return DataLoader(Multiplying(), batch_size=8, num_workers=int(num_workers))
+
+
 def pin_to_first(_worker: int) -> None:
     """Do what OMP_PROC_BIND makes a library do: each worker on the first CPU."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -47,7 +52,7 @@ def pin_to_first(_worker: int) -> None:
 
 def pinned() -> loadtune.Workload:
     """Return a data set whose workers all run on the first CPU."""
-    return loadtune.Workload(Counting(), worker_init_fn=pin_to_first)
+    return loadtune.Workload(dataset=Counting(), worker_init_fn=pin_to_first)
 
 
 def narrowing() -> Counting:

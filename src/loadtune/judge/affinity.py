@@ -66,7 +66,7 @@ def _share_lost(masks: Affinity) -> float:
 
 def _who(masks: Affinity) -> str:
     if _lost(masks.trial, masks):
-        with_workers = ", and so its workers" if masks.workers else ""
+        with_workers = ", and so its workers," if masks.workers else ""
         return f"building the data set left its process{with_workers} {_on(masks.trial)} alone to run on"
     by_mask: dict[str, list[int]] = {}
     for number, mask in enumerate(masks.workers):
