@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from loadtune.record.results import ThreadMeasurement
 
@@ -15,6 +15,8 @@ COST_SHARE = 1 / 1000
 """A count that took t seconds is the last one for t divided by this, so that counting costs a core no more than it."""
 MOST_WORKERS = 16
 """Workers that are looked at; more are taken to be like these."""
+_STAT_BYTES = 512
+"""Name and state stand at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +36,25 @@ def parse_state(stat: bytes) -> str:
 def read_threads(pid: int) -> Threads | None:
     """Return the threads of a process; None when it is gone, or the system does not tell."""
     try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        with os.scandir(f"/proc/{pid}/task") as tasks:
+            states = [state for task in tasks if (state := _state(task.path)) is not None]
     except OSError:
         return None
-    states = [state for task in tasks if (state := _state(task / "stat")) is not None]
     return Threads(alive=len(states), runnable=states.count("R")) if states else None
 
 
-def _state(path: Path) -> str | None:
+def _state(task: str) -> str | None:
+    """Return the state of a thread, None of one that ended just now; by system calls, at half the price of a Path."""
     try:
-        return parse_state(path.read_bytes())
-    except (OSError, IndexError):  # a thread that ended in between
+        file = os.open(f"{task}/stat", os.O_RDONLY)
+    except OSError:
         return None
+    try:
+        return parse_state(os.read(file, _STAT_BYTES))
+    except (OSError, IndexError):
+        return None
+    finally:
+        os.close(file)
 
 
 class ThreadCounter:
