@@ -54,11 +54,12 @@ def run(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(300)
 def test_a_sweep_under_half_a_cpu_says_so(half_a_cpu: Nest, tmp_path: Path) -> None:
-    """Usable CPUs are 0.5 from the ancestor's quota, trials are marked as throttled, LT015 has the numbers, 0 workers win.
+    """Usable CPUs are 0.5 from the ancestor's quota, trials are marked as throttled, LT015 says so, 0 workers win.
 
-    Workers have nothing to gain from half a CPU, and one waiting thread a process is no crowd. Other work on the machine
-    may leave less than the quota on one CPU, which two workers get around: such a sweep is repeated.
+    Workers have nothing to gain from half a CPU, and one waiting thread a process is no crowd. Other work on this
+    machine may leave less than the quota on one CPU, which two workers get around: such a sweep is repeated.
     """
     command = half_a_cpu.command(
         sys.executable, "-m", "loadtune.cli.app", "sweep", f"{TARGETS}:Busy", "--batch-size", "8", "--num-workers",
