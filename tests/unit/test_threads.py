@@ -9,20 +9,25 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 import pytest
 from scripted_machine import Machine, a_probe, a_record, an_environment
+from test_sweep import ScriptedRunner, sweep
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan, TrialRequest
+from loadtune.describe.space import SearchSpace
 from loadtune.judge import affinity as masks_told
 from loadtune.judge.strategy import Step, next_step
 from loadtune.judge.threads import FIRST_BLOCK, MAX_PAIRS, is_crowded
 from loadtune.judge.verdict import conclude
 from loadtune.record.cpu_lists import cpu_list, cpus_in
 from loadtune.record.results import Affinity, Finding, MemoryLimits, RunResult, ThreadMeasurement, TrialRecord
+from loadtune.record.store import RunStore, read_kept
 from loadtune.run import affinity
+from loadtune.run import sweep as sweep_module
 from loadtune.run.threads import COST_SHARE, MOST_WORKERS, ThreadCounter, Threads, parse_state, read_threads
 from loadtune.show.live import record_words, request_words
 
@@ -237,6 +242,33 @@ def test_a_resumed_sweep_asks_the_same() -> None:
     for count, (elapsed, step) in enumerate(machine.asked):
         kept = [msgspec.json.decode(msgspec.json.encode(one), type=TrialRecord) for one in machine.records[:count]]
         assert machine.next(plan, elapsed, kept) == step
+
+
+def test_an_interrupt_within_a_pair_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is taken up between the two trials of a pair ends with the trials and the finding of a whole one."""
+    monkeypatch.setattr(sweep_module, "read_environment", lambda **_: an_environment())
+    plan = a_plan(space=SearchSpace.parse(batch_size=[64], num_workers=[0, 2]))
+    whole = sweep(
+        ScriptedRunner(ThreadedMachine(rate=by_workers), a_probe()), plan, store=RunStore.create(tmp_path / "a")
+    )
+    expected = read_kept(tmp_path / "a").journal.records
+    held = next(record.order for record in expected if record.one_thread)
+    runner = ScriptedRunner(ThreadedMachine(rate=by_workers), a_probe(), interrupt_at=held)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runner, plan, store=RunStore.create(tmp_path / "b"))
+    store = RunStore.resume(tmp_path / "b")
+    assert store.kept is not None
+    again = ThreadedMachine(rate=by_workers, records=list(store.kept.journal.records))
+    parts = sweep(ScriptedRunner(again, a_probe()), store.kept.header.plan, store=store)
+    kept = read_kept(tmp_path / "b").journal.records
+    assert [(one.phase, one.block, one.config, one.one_thread) for one in kept] == [
+        (one.phase, one.block, one.config, one.one_thread) for one in expected
+    ]
+    assert (
+        [one for one in parts.findings if one.code == "LT022"]
+        == [one for one in whole.findings if one.code == "LT022"]
+        != []
+    )
 
 
 def test_a_pick_that_dodges_the_crowd_is_held_against_one_thread_each() -> None:

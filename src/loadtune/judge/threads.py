@@ -109,12 +109,9 @@ def is_crowded(seen: ThreadMeasurement, usable_cpus: float) -> bool:
 
 
 def next_trial(state: State) -> tuple[int, LoaderConfig, bool] | None:
-    """Return the block and configuration of the next trial, and whether it is held to one thread each; None where done.
-
-    Where a trial gave no rate the question stays without an answer.
-    """
+    """Return the block and configuration of the next trial, and whether it is held to one thread; None where done."""
     asked = _asked(state)
-    if asked is None or len(measured(state.asides)) < len(state.asides):
+    if asked is None:
         return None
     pair, place = divmod(len(state.asides), 2)
     if not place and (pair >= MAX_PAIRS or (pair >= MIN_PAIRS and _tells(state))):
@@ -124,6 +121,9 @@ def next_trial(state: State) -> tuple[int, LoaderConfig, bool] | None:
 
 
 def _asked(state: State) -> Question | None:
+    """Return the question while it is open: where one of its trials gave no rate it stays without an answer."""
+    if len(measured(state.asides)) < len(state.asides):
+        return None
     if state.usable_cpus is None or not _crowded(state.records, state.usable_cpus):
         return None  # the choice is dear where there is nothing to ask
     return question((*state.records, *state.asides), state.choice(), state.usable_cpus)
