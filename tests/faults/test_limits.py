@@ -54,13 +54,21 @@ def run(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(300)
 def test_a_sweep_under_half_a_cpu_says_so(half_a_cpu: Nest, tmp_path: Path) -> None:
-    """Usable CPUs are 0.5 from the ancestor's quota, trials are marked as throttled, and LT015 has the numbers."""
+    """Usable CPUs are 0.5 from the ancestor's quota, trials are marked as throttled, LT015 says so, 0 workers win.
+
+    Workers have nothing to gain from half a CPU, and one waiting thread a process is no crowd. Other work on this
+    machine may leave less than the quota on one CPU, which two workers get around: such a sweep is repeated.
+    """
     command = half_a_cpu.command(
         sys.executable, "-m", "loadtune.cli.app", "sweep", f"{TARGETS}:Busy", "--batch-size", "8", "--num-workers",
-        "0,2", "--time-budget", "12s", "--output", "run", "--export-json", "-",
+        "0,2", "--time-budget", "12s", "--output", "run", "--force", "--export-json", "-",
     )  # fmt: skip
-    result = json.loads(run(command, tmp_path))
+    for _ in range(3):
+        result = json.loads(run(command, tmp_path))
+        if result["best"]["config"]["num_workers"] == 0:
+            break
     machine = result["environment"]
     assert machine["usable_cpus"] == 0.5
     assert f"/{half_a_cpu.outer.name} cpu." in machine["usable_cpus_source"]
@@ -70,6 +78,8 @@ def test_a_sweep_under_half_a_cpu_says_so(half_a_cpu: Nest, tmp_path: Path) -> N
     trials = [json.loads(line) for line in (tmp_path / "run" / "trials.jsonl").read_text().splitlines()]
     assert max(trial["throttled_seconds"] for trial in trials) > 0.05
     assert max(row["throttled_share"] or 0.0 for row in result["trials"]) >= 0.01
+    assert result["best"]["config"]["num_workers"] == 0
+    assert "LT022" not in {one["code"] for one in result["findings"]}
     # 2 ms of processor time a sample and half a CPU: 250 samples/s, whatever the number of workers.
     assert result["fastest"]["samples_per_second"]["estimate"] < 1.2 * 250
 

@@ -42,6 +42,7 @@ class ScriptedRunner:
                 block=request.block,
                 phase=request.phase,
                 measurement=request.measurement,
+                one_thread=request.one_thread,
             )
         )
 

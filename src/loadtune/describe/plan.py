@@ -14,7 +14,8 @@ from loadtune.errors import UsageError
 from loadtune.units import Size
 
 CacheState = Literal["as-is", "warm", "cold"]
-Phase = Literal["screen", "race", "verify"]
+Phase = Literal["screen", "race", "verify", "threads"]
+"""The last asks what threads cost; its trials tell nothing of a configuration's rate (``judge.evidence.speaking``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,3 +137,5 @@ class TrialRequest:
     measurement: Measurement
     consumer: Consumer
     seed: int = 0
+    one_thread: bool = False
+    """Whether libraries are held to one thread in each process of the trial."""

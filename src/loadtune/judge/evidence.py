@@ -21,10 +21,20 @@ def group_of(config: LoaderConfig) -> LoaderConfig:
     return config.steady if config.drop_last else config
 
 
+def speaking(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the trials that speak for their configuration: all but those that answer a question of their own."""
+    return tuple(record for record in records if record.phase != "threads")
+
+
+def asides(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """Return the others: trials of what threads cost, which are compared with each other and with nothing else."""
+    return tuple(record for record in records if record.phase == "threads")
+
+
 def by_group(records: Iterable[TrialRecord]) -> dict[LoaderConfig, list[TrialRecord]]:
-    """Return the records of each measured configuration (``drop_last`` off), in the order they ran."""
+    """Return the records that speak for each configuration (``drop_last`` off), in the order they ran."""
     groups: dict[LoaderConfig, list[TrialRecord]] = {}
-    for record in sorted(records, key=lambda record: record.order):
+    for record in sorted(speaking(records), key=lambda record: record.order):
         groups.setdefault(group_of(record.config), []).append(record)
     return groups
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.judge import leftovers, page_cache
+from loadtune.judge import affinity, leftovers, page_cache, thread_findings
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
@@ -68,6 +68,8 @@ def findings(case: Case) -> tuple[Finding, ...]:
         _resumed(case),
         _cut_off(case),
         _throttled(case),
+        thread_findings.finding(case.records, case.choice, case.environment),
+        affinity.finding(case.records),
         leftovers.finding(case.records),
     )
     return tuple(finding for finding in found if finding is not None)

@@ -39,8 +39,13 @@ class State:
     plan: SweepPlan
     configs: tuple[LoaderConfig, ...]
     records: tuple[TrialRecord, ...]
+    """The trials that speak for a configuration (``evidence.speaking``)."""
     probe: Probe
     limits: MemoryLimits
+    asides: tuple[TrialRecord, ...] = ()
+    """The other trials, in the order they ran."""
+    usable_cpus: float | None = None
+    """None is not known: threads are not asked about then."""
 
     def in_phase(self, phase: Phase) -> tuple[TrialRecord, ...]:
         """Return the records of a phase."""

@@ -1,9 +1,11 @@
 """Which trial comes next in a grid search under a hard time budget; decided by what was measured, and nothing else.
 
-Three phases. *Screen*: every configuration once, briefly, in random order; where the number of workers was left open
+Four phases. *Screen*: every configuration once, briefly, in random order; where the number of workers was left open
 it is doubled from the best as long as that helps. *Race*: the best and those not yet excluded, in randomised complete
 blocks (docs/choosing.md). *Verify*: fresh blocks of the chosen one, the fastest and the baseline, which the
-printed numbers come from. Equal arguments give equal answers, so that a resumed sweep goes on as it would have.
+printed numbers come from. *Threads*: where more threads run than there are cores, the chosen one with and without one
+thread in each process; no rate comes from these. Equal arguments give equal answers, so that a resumed sweep goes on as
+it would have.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, Phase, SweepPlan
-from loadtune.judge import costs, extend, race, verify
-from loadtune.judge.evidence import by_group, measured, steady_of
+from loadtune.judge import costs, extend, race, threads, verify
+from loadtune.judge.evidence import asides, by_group, measured, speaking, steady_of
 from loadtune.judge.state import Group, State, group_configs
 from loadtune.record.results import MemoryLimits, Probe, TrialRecord
 
@@ -36,6 +38,8 @@ class Step:
     """Trials of one block draw the same samples."""
     phase: Phase
     measurement: Measurement
+    one_thread: bool = False
+    """Whether libraries are held to one thread in each of its processes."""
 
 
 def next_step(
@@ -47,6 +51,7 @@ def next_step(
     probe: Probe,
     limits: MemoryLimits,
     workers_open_ended: bool = False,
+    usable_cpus: float | None = None,
 ) -> Step | None:
     """Return the next trial, or None when the outcome is sure enough or no further trial fits into the time.
 
@@ -58,18 +63,28 @@ def next_step(
         probe: The data set and the baseline.
         limits: In force, in bytes.
         workers_open_ended: Whether the number of workers was left to the sweep, so that it may go beyond the grid.
+        usable_cpus: What runnable threads are held against; None asks nothing about threads.
     """
-    state = State(plan=plan, configs=tuple(configs), records=tuple(records), probe=probe, limits=limits)
+    state = State(
+        plan=plan,
+        configs=tuple(configs),
+        records=speaking(records),
+        probe=probe,
+        limits=limits,
+        asides=asides(records),
+        usable_cpus=usable_cpus,
+    )
     left = plan.time_budget_seconds - elapsed_seconds
+    kept = threads.kept_seconds(state)
     if not state.in_phase("verify"):
         # Where nothing can be chosen there is nothing to keep time for.
-        before = left - (verify.reserve_seconds(plan) if verify.next_trial(state) is not None else 0.0)
+        before = left - kept - (verify.reserve_seconds(plan) if verify.next_trial(state) is not None else 0.0)
         open_ended = workers_open_ended and not state.in_phase("race")
         found = _screen(state, before) or (_extension(state, before) if open_ended else None)
         found = found or _race(state, before)
         if found is not None:
             return found
-    return _verify(state, left)
+    return _verify(state, left, kept)
 
 
 def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
@@ -137,14 +152,27 @@ def _race(state: State, seconds: float) -> Step | None:
     return step if _fits(state, step, seconds) else None
 
 
-def _verify(state: State, seconds: float) -> Step | None:
+def _verify(state: State, seconds: float, kept_seconds: float) -> Step | None:
+    """Return a trial that verifies; once all have their repeats, what is asked about threads comes before more."""
     drawn = verify.next_trial(state)
-    if drawn is None:
-        return None
-    block, config, trials_to_come = drawn
-    measurement = verify.measurement(state, seconds, trials_to_come)
+    missing = drawn[2] if drawn is not None else 0
+    found = None if missing else _threads(state, seconds)
+    if found is not None or drawn is None:
+        return found
+    block, config, _ = drawn
+    measurement = verify.measurement(state, seconds - kept_seconds, max(1, missing))
     step = _step(state.group(config), block, "verify", measurement)
     return step if _fits(state, step, seconds) or _ran(state) < FIRST_TRIALS else None
+
+
+def _threads(state: State, seconds: float) -> Step | None:
+    drawn = threads.next_trial(state)
+    if drawn is None or threads.needed_seconds(state) > seconds:
+        return None
+    block, config, one_thread = drawn
+    # It speaks for no value of drop_last: no epoch is run.
+    step = _step(Group(config=config, drop_last=()), block, "threads", threads.measurement(state.plan))
+    return replace(step, one_thread=one_thread)
 
 
 def _step(group: Group, block: int, phase: Phase, measurement: Measurement) -> Step:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice
+from loadtune.judge.evidence import speaking
 from loadtune.judge.findings import Case, findings
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
 from loadtune.judge.reopen import as_compared
@@ -57,7 +58,7 @@ def conclude(
         resumes: When it was taken up again.
     """
     compared = as_compared(records, resumes)
-    state = State(plan=plan, configs=tuple(configs), records=compared, probe=probe, limits=limits)
+    state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
     choice = state.choice()
     case = Case(
         plan=plan,

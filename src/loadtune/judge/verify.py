@@ -33,7 +33,10 @@ def reserve_seconds(plan: SweepPlan) -> float:
 
 
 def next_trial(state: State) -> tuple[int, LoaderConfig, int] | None:
-    """Return the block and configuration of the next trial, and how many are to come; None where all is verified."""
+    """Return the block and configuration of the next trial; None where all is verified.
+
+    The number says how many trials are to come until each has its repeats; 0 where more are for precision alone.
+    """
     members, done = _members(state)
     if not members or done:
         return None
@@ -48,7 +51,7 @@ def next_trial(state: State) -> tuple[int, LoaderConfig, int] | None:
         if block - first >= MAX_BLOCKS:
             return None
     missing = sum(max(0, REPEATS - _repeats(state, config)) for config in members)
-    return block, waiting[0], max(1, missing)
+    return block, waiting[0], missing
 
 
 def measurement(state: State, seconds: float, trials_to_come: int) -> Measurement:

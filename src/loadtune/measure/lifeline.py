@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtune.measure import page_cache, witness
+from loadtune.measure import page_cache, threads, witness
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,6 +41,8 @@ class WorkerStart:
     """Where the worker notes the files that it opens; None is nowhere."""
     stands: str | None = None
     """The folder where the worker tells where it stands, when it is asked; None is nowhere."""
+    one_thread: bool = False
+    """Whether libraries are held to one thread here, those included that the user's own function imports."""
 
     def __call__(self, worker: int) -> None:
         """Run in the worker, before its first sample."""
@@ -49,3 +51,5 @@ class WorkerStart:
         page_cache.begin(self.notes)
         if self.inner is not None:
             self.inner(worker)
+        if self.one_thread:
+            threads.hold_to_one()

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
-from loadtune.measure import page_cache, witness
+from loadtune.measure import page_cache, threads, witness
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
 
@@ -145,6 +145,7 @@ def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> di
             os.getpid() if _forks(config) else None,
             notes=page_cache.place(),
             stands=witness.place(),
+            one_thread=threads.are_held(),
         ),
         timeout=workload.timeout if config.num_workers else 0,
         generator=torch.Generator().manual_seed(seed),

@@ -22,7 +22,7 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, page_cache, steady
+from loadtune.measure import accelerator, page_cache, steady, threads
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
@@ -40,10 +40,13 @@ class WorkerEndedError(RuntimeError):
 
 
 class Observer(Protocol):
-    """Looks at the trial from outside: at its memory when told that it is a good moment, and whether it goes on."""
+    """Looks at the trial from outside: at its threads and memory when told to, and whether it goes on."""
 
     beats: Beats
     """One more with every batch."""
+
+    def begin(self, workers: Sequence[int]) -> None:
+        """Say that the windows begin, loaded by these processes; returns at once."""
 
     def look(self, batches: int) -> None:
         """Ask for a look after so many batches; returns at once."""
@@ -108,6 +111,8 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         Exception: Whatever the user's data set or torch raises.
     """
     torch.manual_seed(request.seed)
+    if request.one_thread:
+        threads.hold_to_one()
     accelerator.initialise(request.consumer.device)
     # The sweep decides whether many workers help; torch's advice to stay at the CPU count is not asked for.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -122,6 +127,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         _prime(loop, config, plan, observer, asked)
         primed = len(loop.taken.ended)
         workers = stream.worker_pids()
+        observer.begin(workers)
         cpu_before = cpu_seconds(workers)
         rounds = _measure_rounds(loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None)
         taken = sum(loop.taken.samples)

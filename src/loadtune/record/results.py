@@ -81,6 +81,32 @@ class MemoryMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadMeasurement:
+    """Threads of the measuring process tree during the windows, counted from outside at a few moments."""
+
+    samples: int = 0
+    """Moments at which they were counted; without any the rest is None."""
+    runnable: float | None = None
+    """Mean number of threads that ran or waited for a CPU, in the process that takes the batches and all workers."""
+    runnable_each: float | None = None
+    """The same in one process that loads: a worker, or without workers the process that takes the batches."""
+    alive_each: float | None = None
+    """Mean number of threads that such a process has, those that sleep included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affinity:
+    """The CPUs that processes may run on, as the kernel lists them: ``0-3,8``."""
+
+    sweep: str
+    """Of the process that runs the sweep."""
+    trial: str
+    """Of the process that takes the batches; it has what building the data set left it."""
+    workers: tuple[str, ...] = ()
+    """Of each worker, by its number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheDrop:
     """What was taken out of the page cache before a trial, and how much of what the trial opened that was.
 
@@ -150,6 +176,11 @@ class TrialRecord:
     """What was taken out of the page cache before it; None where nothing was to be."""
     left_behind: LeftBehind | None = None
     """What it left; None where there is nothing."""
+    one_thread: bool = False
+    """Whether libraries were held to one thread in each of its processes."""
+    threads: ThreadMeasurement = field(default_factory=ThreadMeasurement)
+    affinity: Affinity | None = None
+    """None where all its processes may run wherever the sweep may, or where the system does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,13 @@ class Started(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     pid: int
 
 
+class Begin(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process: its windows begin."""
+
+    workers: tuple[int, ...]
+    """Process ids of the workers, by their numbers; those of a loader of its own kind are not known."""
+
+
 class Look(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """From the trial's process: now is a good moment to look at its memory."""
 
@@ -106,7 +113,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Process ids of all of them."""
 
 
-Message = Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | Leaving | Ended
+Message = Setup | Ready | Unusable | RunTrial | Started | Begin | Look | Looked | Measured | Raised | Leaving | Ended
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

@@ -15,7 +15,7 @@ import msgspec
 from loadtune.describe.plan import TrialRequest
 from loadtune.errors import LoadtuneError, TrialHostError
 from loadtune.record import cgroups
-from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, TrialRecord
+from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, ThreadMeasurement, TrialRecord
 from loadtune.run import memory
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
@@ -112,6 +112,9 @@ class Supervisor:
             throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),
             stderr_tail=trial.stderr_tail if trial else "",
             left_behind=trial.left_behind if trial else None,
+            one_thread=request.one_thread,
+            threads=trial.threads.measured() if trial else ThreadMeasurement(),
+            affinity=trial.affinity if trial else None,
         )
 
     def _outcome(

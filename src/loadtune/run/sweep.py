@@ -308,6 +308,7 @@ class _Loop:
             probe=self._probe,
             limits=self._limits,
             workers_open_ended=self._workers_open_ended,
+            usable_cpus=self._environment.usable_cpus,
         )
         return self._request(step) if step is not None else None
 
@@ -322,6 +323,7 @@ class _Loop:
             consumer=self._plan.consumer,
             # All of a block draw the same samples; another block draws others.
             seed=(self._plan.seed * 1_000_003 + step.block) % 2**62,
+            one_thread=step.one_thread,
         )
 
     def _progress(self) -> Progress:

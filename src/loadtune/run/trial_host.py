@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from loadtune.measure.lifeline import die_with_parent
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
+    Begin,
     Channel,
     Ended,
     Look,
@@ -263,11 +265,14 @@ def _tail(error: BaseException) -> str:
 
 
 class _AskingObserver:
-    """Asks the parent to look at the memory of this process, and lets it see that batches come."""
+    """Tells the parent when to look at this process's threads and memory, and lets it see that batches come."""
 
     def __init__(self, channel: Channel, beats: Beats) -> None:
         self._channel = channel
         self.beats = beats
+
+    def begin(self, workers: Sequence[int]) -> None:
+        self._channel.send(Begin(workers=tuple(workers)))
 
     def look(self, batches: int) -> None:
         self._channel.send(Look(batches=batches))

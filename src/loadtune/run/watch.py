@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.record.results import LeftBehind, MemoryMeasurement, SteadyMeasurement
-from loadtune.run import memory, postmortem, stands
+from loadtune.record.results import Affinity, LeftBehind, MemoryMeasurement, SteadyMeasurement
+from loadtune.run import affinity, memory, postmortem, stands
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.postmortem import Failure
 from loadtune.run.process import kill_group
-from loadtune.run.protocol import Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
+from loadtune.run.protocol import Begin, Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
 from loadtune.run.residue import Residue
+from loadtune.run.threads import ThreadCounter
 
 GLANCE_SECONDS = 0.1
-"""How often the cheap figures are read: the use of /dev/shm and of the device."""
+"""How often the cheap figures are read: the use of /dev/shm and of the device, and threads where it is their turn."""
 STALL_SHARE = 1 / 3
 """Of the trial's timeout: when batches have come, none for longer is a stall."""
 STALL_WAITS = 10
@@ -93,6 +94,8 @@ class RunningTrial:
         self._ended: tuple[int, ...] = ()
         self._settled: float | None = None
         """When it was known what became of it."""
+        self.threads = ThreadCounter(clock)
+        self.affinity: Affinity | None = None
         self.stderr_tail = ""
         self.left_behind: LeftBehind | None = None
 
@@ -141,17 +144,23 @@ class RunningTrial:
     def _hear(self, message: object) -> None:
         if isinstance(message, Started):
             self._pid = message.pid
+        elif isinstance(message, Begin) and self._pid is not None:
+            self.threads.begin(self._pid, message.workers)
+            self.affinity = affinity.read(self._pid, message.workers)
         elif isinstance(message, Look):
+            self.threads.end()
             self._look(message.batches)
             with contextlib.suppress(EOFError):
                 self._host.channel.send(Looked())
         elif isinstance(message, Measured):
+            self.threads.end()
             self._outcome = message.steady
         elif isinstance(message, Raised):
             self._outcome = postmortem.explain_exception(message.type_name, message.message)
             self.stderr_tail = message.traceback_tail
 
     def _glance(self) -> None:
+        self.threads.count()
         used = memory.shm_used_bytes()
         if used is not None and self._shm_before is not None:
             self._shm_peak = max(self._shm_peak, used - self._shm_before)

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan, TrialRequest
 from loadtune.judge.reasons import counted
 from loadtune.record.results import Environment, MemoryLimits, Probe, RunResult, TrialRecord
@@ -24,7 +25,12 @@ from loadtune.units import format_bytes, format_rate, format_seconds
 REDRAWS_PER_SECOND = 2
 """Drawing must not disturb what is measured beside it."""
 
-_PHASES = {"screen": "measuring", "race": "comparing", "verify": "measuring the pick again"}
+_PHASES = {
+    "screen": "measuring",
+    "race": "comparing",
+    "verify": "measuring the pick again",
+    "threads": "comparing threads:",
+}
 
 
 class RichListener:
@@ -184,12 +190,16 @@ class PlainListener:
 
 def request_words(request: TrialRequest) -> str:
     """Return ``measuring batch 256, 4 workers``."""
-    return f"{_PHASES[request.phase]} {config_words(request.config)}"
+    return f"{_PHASES[request.phase]} {_tried(request.config, one_thread=request.one_thread)}"
+
+
+def _tried(config: LoaderConfig, *, one_thread: bool) -> str:
+    return f"{config_words(config)}, one thread each" if one_thread else config_words(config)
 
 
 def record_words(record: TrialRecord) -> str:
     """Return ``batch 256, 4 workers: 3,032 samples/s, 412 MiB``, or why there is no number."""
-    name = config_words(record.config)
+    name = _tried(record.config, one_thread=record.one_thread)
     if record.steady is None or record.status != "ok":
         return f"{name}: {record.status}, {plain(record.failure_reason or record.failure_kind or 'without a reason')}"
     rate = record.steady.samples_measured / record.steady.measured_seconds if record.steady.measured_seconds else None
