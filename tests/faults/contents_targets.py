@@ -160,6 +160,10 @@ class Records(Dataset[Any]):
             self.file.close()
             self.file = None
 
+    def __del__(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
     def __len__(self) -> int:
         return self.records
 

@@ -50,8 +50,8 @@ def _duplicates(contents: Contents, rows: Sequence[TrialResult], chosen: TrialRe
     return Finding(
         code="LT019",
         severity="error" if is_chosen else "warning",
-        message=f"workers deliver the same samples: of what they deliver is unique {listed} workers"
-        f"{_example(rows)}; rates and epochs count each sample once",
+        message=f"workers deliver the same samples: unique among those delivered are {listed} workers{_example(rows)}; "
+        "rates and epochs count each sample once",
         advice=_DIVIDE,
         numbers={f"unique_share_{workers}_workers": share for workers, share in shares.items()},
     )
@@ -71,7 +71,7 @@ def _example(rows: Sequence[TrialResult]) -> str:
     row = max(repeating, key=lambda row: row.delivered_samples_per_second or 0.0)
     return (
         f"; {label(row.config)} delivered {format_rate(row.delivered_samples_per_second)}, "
-        f"{format_rate(row.samples_per_second)} of them unique"
+        f"which is {format_rate(row.samples_per_second)} of unique ones"
     )
 
 

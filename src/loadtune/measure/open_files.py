@@ -25,7 +25,7 @@ def descriptors() -> frozenset[int]:
     except OSError:
         return frozenset()
     # The one that listed them is closed by now, and its number free for another.
-    return frozenset(number for number in numbers if os.path.lexists(f"/proc/self/fd/{number}"))  # noqa: PTH110
+    return frozenset(number for number in numbers if os.path.lexists(f"/proc/self/fd/{number}"))
 
 
 def opened_since(before: Collection[int]) -> tuple[OpenFile, ...]:
