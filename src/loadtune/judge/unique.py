@@ -11,6 +11,11 @@ TELLING_SHARE = 0.9
 """A share of unique samples below this is worth a word; what a sampler pads its last batches with is not."""
 
 
+def is_repeating(share: float | None) -> bool:
+    """Return whether so small a share of unique samples is worth a word; None is not."""
+    return share is not None and share < TELLING_SHARE
+
+
 def unique_share(probe: Probe, num_workers: int) -> float | None:
     """Return the share of delivered samples that are unique with so many workers; None where it is not known.
 
@@ -24,7 +29,7 @@ def unique_share(probe: Probe, num_workers: int) -> float | None:
         return 1.0
     fewer = [count for count in deliveries if count < num_workers]
     share = deliveries[max(fewer)] if fewer else None
-    return share * max(fewer) / num_workers if share is not None and share < TELLING_SHARE else None
+    return share * max(fewer) / num_workers if share is not None and is_repeating(share) else None
 
 
 def counting_unique(records: Iterable[TrialRecord], probe: Probe) -> tuple[TrialRecord, ...]:

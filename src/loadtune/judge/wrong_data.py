@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtune.judge.reasons import counted, label
-from loadtune.judge.unique import TELLING_SHARE
+from loadtune.judge.unique import is_repeating
 from loadtune.record.contents import Contents, Delivery
 from loadtune.record.results import Finding, Severity, TrialResult
 from loadtune.units import format_rate, format_share
@@ -41,11 +41,11 @@ def _duplicates(contents: Contents, rows: Sequence[TrialResult], chosen: TrialRe
     shares = {
         one.num_workers: one.unique_share
         for one in contents.deliveries
-        if one.unique_share is not None and one.unique_share < TELLING_SHARE
+        if one.unique_share is not None and is_repeating(one.unique_share)
     }
     if not shares:
         return None
-    is_chosen = chosen is not None and (chosen.unique_share or 1.0) < TELLING_SHARE
+    is_chosen = chosen is not None and is_repeating(chosen.unique_share)
     listed = ", ".join(f"{format_share(share)} with {workers}" for workers, share in shares.items())
     return Finding(
         code="LT019",
@@ -59,13 +59,7 @@ def _duplicates(contents: Contents, rows: Sequence[TrialResult], chosen: TrialRe
 
 def _example(rows: Sequence[TrialResult]) -> str:
     """Return what the row with the most delivered samples delivered, and what of it counts."""
-    repeating = [
-        row
-        for row in rows
-        if row.unique_share is not None
-        and row.unique_share < TELLING_SHARE
-        and row.delivered_samples_per_second is not None
-    ]
+    repeating = [row for row in rows if is_repeating(row.unique_share) and row.delivered_samples_per_second]
     if not repeating:
         return ""
     row = max(repeating, key=lambda row: row.delivered_samples_per_second or 0.0)

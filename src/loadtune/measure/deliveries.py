@@ -107,7 +107,12 @@ def look(
     for count in sorted({count for count in counts if count > 1}):
         if time.perf_counter() - began > ALL_SECONDS:
             break
-        found.append(judge.delivery(count))
+        try:
+            found.append(judge.delivery(count))
+        except Exception:
+            if not found:
+                raise
+            break  # so many workers cannot be had here, which is their trial's to say
     return Deliveries(tuple(found), _length(lone, claimed), judge.alike)
 
 

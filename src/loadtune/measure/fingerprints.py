@@ -89,10 +89,10 @@ def _condensed(flat: np.ndarray[Any, Any]) -> bytes:
 
 def _of_object(value: Any, depth: int) -> Iterator[bytes | memoryview]:
     """Yield what an object holds: pixels, fields, or what its own text says."""
-    if hasattr(value, "__array_interface__"):
-        yield from _parts(np.asarray(value), depth + 1)  # a picture of Pillow's
-    elif isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
         yield from _parts(value.tolist(), depth + 1)
+    elif hasattr(value, "__array_interface__"):
+        yield from _parts(np.asarray(value), depth + 1)  # a picture of Pillow's
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
             yield from _parts(getattr(value, field.name), depth + 1)

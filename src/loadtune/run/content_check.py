@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loadtune.record.results import Probe
     from loadtune.workloads.source import Source
 
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = 12.0
 """After this the check is killed; what it bounds itself takes a part of it."""
 
 
