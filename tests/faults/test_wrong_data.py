@@ -159,17 +159,24 @@ def test_the_right_length_is_not_accused() -> None:
     assert said(found) == {}
 
 
-@pytest.mark.parametrize("way", ["seek", "buffered"])
+@pytest.mark.parametrize("way", ["seek", "buffered", "checked"])
 def test_an_offset_that_workers_share_gives_wrong_data_which_is_proven(way: str) -> None:
-    """Two workers that seek and read on one inherited file load other bytes, and the right ones with own offsets."""
-    found = contents_of(targets.records(way))
+    """Two workers that seek and read on one inherited file load other bytes, or raise; with own offsets it is right."""
+    found = contents_of(targets.records(way), seconds=0.0006)
     sums = found.checksums
     assert sums is not None
-    assert sums.differing > 10
+    assert sums.differing > 5
     assert sums.cured is True
     assert said(found)["LT020"].severity == "error"
     assert said(found)["LT021"].severity == "warning"
     assert Path(found.shared_files[0].path).name.startswith("loadtune-records-")
+
+
+def test_a_stream_that_workers_read_together_is_warned_of() -> None:
+    """Workers of an iterable that read on in one inherited file look divided; that its offset moved is said."""
+    found = contents_of(targets.Stream(), counts=(2,))
+    assert [file.moved for file in found.shared_files] == [True]
+    assert said(found)["LT021"].severity == "warning"
 
 
 def test_a_file_that_is_read_by_place_is_clean() -> None:

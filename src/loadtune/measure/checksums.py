@@ -40,6 +40,9 @@ CURED = 0.1
 _MEETING_SECONDS = 2.0
 _PRIME = 1_000_003
 
+_RAISED: Fingerprint = (-1,)
+"""Stands for a sample that raised in a worker."""
+
 Prints = dict[int, Fingerprint]
 """By the place of an index among those compared."""
 
@@ -64,13 +67,17 @@ def compare(workload: Workload, files: Sequence[OpenFile], *, seconds_per_sample
     indices = _indices(workload, min(MOST_SAMPLES, max(FEWEST_SAMPLES, int(LOAD_SECONDS / seconds_per_sample))))
     # In a process of its own, which alone gets the files that are opened with the first sample.
     alone: Prints = aside(partial(_load, workload, indices, seed, range(len(indices))), within_seconds=WITHIN_SECONDS)
-    differing = _differing(alone, _by_workers(workload, indices, seed, ()))
+    others = _by_workers(workload, indices, seed, ())
+    differing = _differing(alone, others)
     if not differing:
         return Checksums(num_workers=WORKERS, samples=len(indices))
     again = aside(partial(_twice, workload, indices, seed, differing), within_seconds=WITHIN_SECONDS)
     if any(once != {place: alone[place] for place in differing} for once in again):
         raise ChangingError
-    left = _differing(alone, _by_workers(workload, indices, seed, files)) if files else differing
+    anew = _by_workers(workload, indices, seed, files) if files else others
+    left = _differing(alone, anew)
+    if _RAISED in anew.values():
+        raise RuntimeError("in workers alone, which their trials will tell")
     return Checksums(
         num_workers=WORKERS,
         samples=len(indices),
@@ -122,7 +129,10 @@ class _Prints(Dataset[tuple[int, Fingerprint]]):
             self._met = True
             with contextlib.suppress(threading.BrokenBarrierError):  # then they are not side by side, and load the same
                 self._meeting.wait(_MEETING_SECONDS)
-        return place, _print_of(self._workload, self._indices, self._seed, place)
+        try:
+            return place, _print_of(self._workload, self._indices, self._seed, place)
+        except Exception:  # noqa: BLE001 - what a reader makes of bytes from another place is often that
+            return place, _RAISED
 
 
 def _by_workers(workload: Workload, indices: Sequence[Any], seed: int, anew: Sequence[OpenFile]) -> Prints:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Protocol
 
 from loadtune.describe.config import LoaderConfig
@@ -20,6 +21,7 @@ from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import group_configs
 from loadtune.judge.unique import counting_unique
 from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.limits import cpu_limits, least, read_process_limits
 from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
 from loadtune.run.agreement import continued
@@ -209,7 +211,8 @@ def _worker_counts(plan: SweepPlan, environ: Mapping[str, str] | None) -> tuple[
     """Return the numbers of workers that the grid will have; where they are left open, twice the most as well."""
     if plan.space.num_workers != "auto":
         return plan.space.num_workers
-    counts = auto_workers(read_environment(environ=environ).usable_cpus)
+    limits = cpu_limits(environ or {}, root=Path("/"), process=read_process_limits())
+    counts = auto_workers(float(least(limits).amount))
     return (*counts, 2 * max(counts))
 
 
