@@ -43,7 +43,7 @@ class Checksums:
     first_index: str = ""
     """Index of the first of them."""
     cured: bool | None = None
-    """Whether they were right as soon as each worker had its own file offsets; None where no file was shared."""
+    """Whether they were right as soon as each worker had its own file offsets; None where no shared one moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
