@@ -83,6 +83,15 @@ def shuffled_then_divided(samples: int) -> Any:
     return order[worker::workers]
 
 
+def shuffled_by_the_common_seed(samples: int) -> Any:
+    info = get_worker_info()
+    if info is None:
+        return range(samples)
+    order = list(range(samples))
+    random.Random(info.seed - info.id).shuffle(order)  # noqa: S311 - an order
+    return order[info.id :: info.num_workers]
+
+
 def augmented(samples: int) -> Any:
     return ((torch.rand(3) + number, number % 10) for number in range(samples))
 

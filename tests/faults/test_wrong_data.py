@@ -105,6 +105,8 @@ def test_what_is_not_divided_is_delivered_once_a_worker(draw: str, samples: int)
         ("by_block", 41),
         ("by_file", 40),
         ("shuffled_then_divided", 40),
+        ("shuffled_by_the_common_seed", 40),
+        ("shuffled_by_the_common_seed", MANY),
         ("augmented_by_stride", 40),
         ("constant_by_stride", 40),
         ("endless_by_stride", MANY),

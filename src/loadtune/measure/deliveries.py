@@ -40,6 +40,8 @@ TELLING = 0.99
 """A share of unique samples below this is worth looking into."""
 DISTINCT = 0.9
 """Fingerprints tell samples apart where so many of one worker's are distinct."""
+IDENTICAL = 1.1
+"""Workers have the same samples, as far as one can see, where the unique ones are no more than this many times one's."""
 CHANCE = 1e-9
 FEWEST_SHARED = 3
 """So many samples that two workers both delivered are no accident, where none repeats one of its own."""
@@ -153,6 +155,7 @@ class _Judge:
     def __init__(self, workload: Workload, lone: Report, seconds: float, seed: int) -> None:
         self._workload, self._lone, self._seconds, self._seed = workload, lone, seconds, seed
         self._real: bool | None = None
+        self._natural: float | None = None
         self.alike = False
 
     def delivery(self, count: int) -> Delivery:
@@ -160,8 +163,10 @@ class _Judge:
         reports = _reports(self._workload, count, self._seconds, self._seed)
         share, compared = _unique_share(reports, self._lone), _comparable(reports)
         if share is not None and share < TELLING and not self._is_real(count, share):
-            share = _share_by_count(reports, self._lone)
-            self.alike = self.alike or share is None
+            by_count = _share_by_count(reports, self._lone)
+            if by_count is None and share * count < IDENTICAL:
+                self.alike = True
+            share = by_count if by_count is not None or self.alike else self._natural
         return Delivery(
             num_workers=count,
             samples=sum(map(len, compared)),
@@ -174,8 +179,8 @@ class _Judge:
         """Return whether workers with seeds of their own repeat samples too; found out once."""
         if self._real is None:
             reports = _reports(self._workload, count, self._seconds, None)
-            natural, compared = _unique_share(reports, self._lone), _comparable(reports)
-            overlap = natural is not None and 1 - natural >= (1 - share) / 2
+            self._natural, compared = _unique_share(reports, self._lone), _comparable(reports)
+            overlap = self._natural is not None and 1 - self._natural >= (1 - share) / 2
             self._real = overlap or _in_step(compared) or _shuffled_alike(compared)
         return self._real
 
