@@ -41,7 +41,7 @@ TELLING = 0.99
 DISTINCT = 0.9
 """Fingerprints tell samples apart where so many of one worker's are distinct."""
 IDENTICAL = 1.1
-"""Workers have the same samples, as far as one can see, where the unique ones are no more than this many times one's."""
+"""Workers have the same samples, as far as one can see, where unique ones are at most so many times one worker's."""
 CHANCE = 1e-9
 FEWEST_SHARED = 3
 """So many samples that two workers both delivered are no accident, where none repeats one of its own."""
