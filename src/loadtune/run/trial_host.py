@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from loadtune.errors import LoadtuneError, TargetError
-from loadtune.measure import page_cache
+from loadtune.measure import open_files, page_cache
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.run.content_check import with_contents
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
@@ -87,14 +88,17 @@ def _prepare(channel: Channel, setup: Setup) -> Source | None:
     try:
         import torch  # noqa: F401, PLC0415 - counted before the user's code may start threads
 
-        threads = native_threads()
+        threads, files = native_threads(), open_files.descriptors()
         source = _resolve(setup)
         # Imported here once, so that no child imports it again.
         import loadtune.measure.probe  # noqa: PLC0415
         import loadtune.measure.trial  # noqa: F401, PLC0415
 
         reason = _why_not_to_fork(threads)
-        channel.send(Ready(probe=_probe(source, setup, reason) if setup.probe else None))
+        seen = _probe(source, setup, reason) if setup.probe else None
+        if seen is not None:
+            seen = with_contents(seen, source, setup, open_files.opened_since(files))
+        channel.send(Ready(probe=seen))
     except LoadtuneError as error:
         about_target = isinstance(error, TargetError)
         channel.send(Unusable(message=str(error), hint=error.hint, about_target=about_target))

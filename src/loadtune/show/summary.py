@@ -10,6 +10,7 @@ from loadtune.judge import page_cache
 from loadtune.judge.lack import lack
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
 from loadtune.judge.throttle import is_telling
+from loadtune.judge.unique import is_repeating
 from loadtune.record.results import Pick, RunResult, TrialResult
 from loadtune.show.words import config_words, plain, worker_words
 from loadtune.units import (
@@ -271,7 +272,7 @@ def _named(result: RunResult) -> set[str]:
 
 
 def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
-    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, ``over the limit``, ``throttled``."""
+    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, or what is the matter with it."""
     picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
     names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
     if trial.tied_with_best and "pick" not in names:
@@ -280,6 +281,8 @@ def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         names.append("over the limit")
     if is_telling(trial.throttled_share):
         names.append("throttled")
+    if is_repeating(trial.unique_share):
+        names.append("duplicates")
     return tuple(names)
 
 
