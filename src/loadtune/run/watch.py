@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.record.results import MemoryMeasurement, SteadyMeasurement
+from loadtune.record.results import MemoryLook, MemoryMeasurement, SteadyMeasurement
 from loadtune.run import memory, postmortem, stands
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
@@ -174,6 +174,7 @@ class RunningTrial:
             gpu_peak_bytes=gpu_peak,
             growth_bytes_per_batch=growth(self._looks, pinned_bytes=self._pinned_bytes(config)),
             samples=len(self._looks),
+            looks=tuple(_look(batches, seen) for batches, seen in self._looks),
         )
 
     def _pinned_bytes(self, config: LoaderConfig) -> int:
@@ -182,6 +183,19 @@ class RunningTrial:
             return 0
         block = 1 << max(0, int(self._outcome.bytes_per_batch) - 1).bit_length()
         return (config.batches_in_flight + 2) * block
+
+
+def _look(batches: int, seen: memory.TreeMemory) -> MemoryLook:
+    return MemoryLook(
+        batches=batches,
+        resident_bytes=seen.resident,
+        shm_bytes=seen.shm,
+        main_bytes=seen.main,
+        workers_bytes=seen.workers,
+        held_bytes=seen.held,
+        shared_bytes=seen.shared,
+        open_files=seen.open_files,
+    )
 
 
 def growth(looks: list[tuple[int, memory.TreeMemory]], *, pinned_bytes: int = 0) -> float | None:
