@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.judge import page_cache
+from loadtune.judge import memory_grows, page_cache
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
@@ -68,6 +68,9 @@ def findings(case: Case) -> tuple[Finding, ...]:
         _resumed(case),
         _cut_off(case),
         _throttled(case),
+        memory_grows.finding(
+            case.choice, case.records, probe=case.probe, limits=case.limits, environment=case.environment
+        ),
     )
     return tuple(finding for finding in found if finding is not None)
 

@@ -1,8 +1,8 @@
 """One trial: build the loader, prime it, measure windows, run a short epoch, tear down. Runs in a process of its own.
 
 The order is: start-up and first batch · priming · where growth is asked for, a look from outside at the memory while
-batches go on · windows, with another such look in the middle, outside of them · where memory is asked for, a look while the consumer pauses and the queue fills · whole epochs
-where they are short.
+batches go on · windows, with another such look in the middle, in the time of none of them · where memory is asked for,
+a look while the consumer pauses and the queue fills · whole epochs where they are short.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         measured,
         startup_seconds=startup,
         first_batch_seconds=loop.taken.ended[0] - asked,
-        cpu_seconds=_share_of_cpu(cpu_before, cpu_after, measured.samples_measured, taken - sum(loop.taken.samples[:primed])),
+        cpu_seconds=_share_of_cpu(
+            cpu_before, cpu_after, measured.samples_measured, taken - sum(loop.taken.samples[:primed])
+        ),
         bytes_per_batch=count_bytes(loop.consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
