@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from loadtune.describe.workload import Workload
 
@@ -27,6 +27,13 @@ class Flat(Dataset[Any]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         time.sleep(SECONDS)
+        return torch.full((16,), float(index))
+
+
+class Quick(Flat):
+    """Returns at once."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
         return torch.full((16,), float(index))
 
 
@@ -55,6 +62,13 @@ class Leaking(Flat):
         return super().__getitem__(index)
 
 
+class LeakingInWorkers(Leaking):
+    """Leaks in workers alone."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return super().__getitem__(index) if get_worker_info() else Flat.__getitem__(self, index)
+
+
 class Dicts(Flat):
     """Holds a list of dicts, some MiB of Python objects, whose counts of references are written to by every reader.
 
@@ -71,6 +85,11 @@ class Dicts(Flat):
         for item in self.items[index * self.each : (index + 1) * self.each]:
             total += item["label"] + len(item["path"])
         return super().__getitem__(total % self.samples)
+
+    def written_bytes(self, indices: Iterable[int]) -> int:
+        """Return the size of the pages that a reader of these samples writes to: those with an object it refers to."""
+        items = (item for index in indices for item in self.items[index * self.each : (index + 1) * self.each])
+        return len({id(one) >> 12 for item in items for one in (item, item["path"], item["label"])}) << 12
 
 
 class _KeepingSampler:
@@ -96,12 +115,17 @@ def keeping_sampler() -> Workload:
 
 def small_cache() -> Caching:
     """Return a cache of so few samples that a trial makes several passes over them."""
-    return Caching(samples=1500)
+    return Caching(samples=700)
 
 
 def small_leak() -> Leaking:
     """Return a leak in a data set that a trial makes several passes over."""
-    return Leaking(samples=1500)
+    return Leaking(samples=700)
+
+
+def short_leak() -> Leaking:
+    """Return a leak in a data set of 4,000 samples, which two workers read in two or three seconds."""
+    return Leaking(samples=4000)
 
 
 class _Kept:
@@ -118,3 +142,8 @@ class _Kept:
 def kept_batches() -> Workload:
     """Return small batches that are never let go."""
     return Workload(dataset=Flat(), collate_fn=_Kept())
+
+
+def quick_kept_batches() -> Workload:
+    """Return very many batches that are never let go."""
+    return Workload(dataset=Quick(), collate_fn=_Kept())

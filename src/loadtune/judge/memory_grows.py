@@ -14,22 +14,22 @@ from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, T
 from loadtune.units import format_bytes
 
 _CAUSES: dict[Kind, str] = {
-    "copy-on-write": "as forked workers write to pages of the data set that they share, be it to count references, and "
-    "get copies of their own",
+    "copy-on-write": "as forked workers write to pages of the data set that they share, be it to count "
+    "references, and get copies of their own",
     "cache": "by a cache that keeps samples",
     "leak": "by a leak: it goes on with samples that were read before",
     "cache or leak": "by a cache or a leak: not told apart, as no sample was read often enough",
     "kept batches": "as batches are never let go",
 }
 _ADVICE: dict[Kind, str] = {
-    "copy-on-write": "hold what the data set knows of its samples in numpy or pyarrow arrays, which no reader writes to, "
-    "instead of lists and dicts of Python objects",
+    "copy-on-write": "hold what the data set knows of its samples in numpy or pyarrow arrays, which no reader writes "
+    "to, instead of lists and dicts of Python objects",
     "cache": "bound the cache (functools.lru_cache(maxsize=…) in each worker), or fill one in shared memory before the "
     "workers start",
     "leak": "find what keeps what was read (a list, a closure, an attribute of the data set); until then "
     "persistent_workers=False ends workers, and what they hold, with each epoch",
-    "cache or leak": "bound what the data set keeps of its samples; to have the two told apart, sweep a part of it that "
-    "is read several times in a trial",
+    "cache or leak": "bound what the data set keeps of its samples; to have the two told apart, sweep a part of it "
+    "that is read several times in a trial",
     "kept batches": "let batches go: look for a list that the collate function, the data set or a sampler appends to, "
     "and keep copies (tensor.clone(), .item()) where something of a batch is needed",
 }

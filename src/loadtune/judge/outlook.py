@@ -22,6 +22,8 @@ class Outlook:
     """At the end of the first epoch."""
     most_bytes: int | None
     """When nothing new is left to be kept; None where it is not known to end."""
+    later_bytes: int | None = None
+    """In later epochs, at least: when each worker has read each sample once, be it a cache or a leak."""
     growing: tuple[Growing, ...] = ()
     seen_samples: float = 0.0
     """What the growth was seen over."""
@@ -29,8 +31,8 @@ class Outlook:
 
     @property
     def worst_bytes(self) -> int | None:
-        """What is compared with the limit: the end of the first epoch, or where it is known to end later."""
-        known = [size for size in (self.epoch_bytes, self.most_bytes) if size is not None]
+        """What is compared with the limit: the end of the first epoch, or what later ones come to in any case."""
+        known = [size for size in (self.epoch_bytes, self.later_bytes) if size is not None]
         return max(known, default=None)
 
     def reached_samples(self, limit_bytes: int) -> float | None:
@@ -78,6 +80,7 @@ def outlook(
         now_bytes=now,
         epoch_bytes=now + round(sum(ahead.in_epoch(one) for one in growing)),
         most_bytes=None if None in most else now + round(sum(one or 0.0 for one in most)),
+        later_bytes=now + round(sum(ahead.later(one) for one in growing)),
         growing=growing,
         seen_samples=seen,
         epoch_samples=batches_per_epoch * size,
@@ -109,6 +112,14 @@ class _Ahead:
         if one.kind == "copy-on-write":
             return float(self.shared_bytes)
         return self._kept(one, None) if one.kind == "cache" else None
+
+    def later(self, one: Growing) -> float:
+        """Return the bytes still to come until each worker has read each sample, if it lives so long."""
+        most = self.at_most(one)
+        if most is not None or one.kind != "cache or leak":
+            return self.in_epoch(one) if most is None else most
+        workers = max(1, self.config.num_workers) if one.part == "workers" else 1
+        return max(self.in_epoch(one), one.bytes_per_sample * ((self.samples or 0) * workers - self.seen))
 
     def _kept(self, one: Growing, passes: float | None) -> float:
         """Return what a cache takes more until so many passes; None is until every worker has seen every sample."""
