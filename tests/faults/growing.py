@@ -30,13 +30,6 @@ class Flat(Dataset[Any]):
         return torch.full((16,), float(index))
 
 
-class Quick(Flat):
-    """Returns at once."""
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.full((16,), float(index))
-
-
 class Caching(Flat):
     """Keeps a buffer for each sample, once: a cache of everything, in each worker."""
 
@@ -142,8 +135,3 @@ class _Kept:
 def kept_batches() -> Workload:
     """Return small batches that are never let go."""
     return Workload(dataset=Flat(), collate_fn=_Kept())
-
-
-def quick_kept_batches() -> Workload:
-    """Return very many batches that are never let go."""
-    return Workload(dataset=Quick(), collate_fn=_Kept())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from growing import KEPT_BYTES, Dicts
 
-from faults import COMMAND, loadtune
+from faults import loadtune
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Measurement, TrialRequest
 from loadtune.judge.growth import Growing, survey
@@ -172,20 +173,37 @@ def test_batches_that_are_kept_are_seen_before_descriptors_run_out() -> None:
     assert 0.4 < one.files_per_batch < 0.6
 
 
-def test_batches_that_are_kept_under_256_descriptors_end_in_open_files(tmp_path: Path) -> None:
-    """With no more than 256 open files workers that keep batches fail of just that; without workers it goes well."""
-    arguments = [
-        *COMMAND, "sweep", f"{TARGETS}:quick_kept_batches", "--batch-size", "2", "--num-workers", "0,2", "--drop-last", "off",
-        "--time-budget", "8s", "--output", "run", "--export-json", "-",
-    ]  # fmt: skip
+IN_A_TRIAL = """
+from test_growth_faults import kept_batches_until_the_end
+record = kept_batches_until_the_end()
+print(record.status, record.failure_kind)
+print(record.failure_reason)
+"""
+
+
+def kept_batches_until_the_end() -> TrialRecord:
+    """Return a trial whose workers keep batches, a thousand of them if they can."""
+    plan = Measurement(max_seconds=10.0, min_windows=10, real_epoch_seconds=0.0)
+    config = LoaderConfig.normalised(batch_size=2, num_workers=2)
+    with supervisor("kept_batches") as running:
+        return running.run(
+            TrialRequest(order=0, block=0, phase="race", config=config, measurement=plan, consumer=Consumer())
+        )
+
+
+def test_batches_that_are_kept_under_256_descriptors_end_in_open_files() -> None:
+    """Workers that keep batches, with no more than 256 open files, fail of that, and the row has both numbers."""
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -Sn 256 && ulimit -Hn 256 && exec "$@"', "sh", *arguments],
-        capture_output=True, text=True, cwd=tmp_path, check=False, timeout=100,
+        ["sh", "-c", 'ulimit -Sn 256 && ulimit -Hn 256 && exec "$@"', "sh", sys.executable, "-c", IN_A_TRIAL],
+        capture_output=True, text=True, cwd=Path(__file__).parent, check=False, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = {row["config_id"]: row for row in json.loads(done.stdout)["trials"]}
-    assert (rows["b2-w2"]["status"], rows["b2-w2"]["failure_kind"]) == ("failed", "open_files")
-    assert rows["b2-w0"]["status"] == "ok"
+    how, reason = done.stdout.splitlines()
+    assert how == "failed open_files"
+    seen = re.match(r"a process had (\d+) files open of 256 allowed when last seen, and (\d+) at first", reason)
+    assert seen is not None, reason
+    assert 128 <= int(seen[1]) <= 256
+    assert int(seen[2]) < int(seen[1]) - 16
 
 
 def test_workers_that_outgrow_the_limit_by_the_end_of_an_epoch_are_not_chosen(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import MemoryLook, MemoryMeasurement, SteadyMeasurement
 from loadtune.run import memory, postmortem, stands
+from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.postmortem import Failure
@@ -84,6 +85,7 @@ class RunningTrial:
         self._shm_before = memory.shm_used_bytes()
         self._gpu_before = device.used_bytes()
         self._looks: list[tuple[int, memory.TreeMemory]] = []
+        self._files = OpenFiles()
         self._shm_peak = 0
         self._gpu_peak: int | None = None
         self.stderr_tail = ""
@@ -104,6 +106,7 @@ class RunningTrial:
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
         if message is None:
             self._glance()
+            self._files.glance(self._pid)
         elif isinstance(message, Ended):
             self._status = message.status
             return True
@@ -121,7 +124,7 @@ class RunningTrial:
         elif isinstance(message, Measured):
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            self._outcome = postmortem.explain_exception(message.type_name, message.message)
+            self._outcome = self._files.explain(postmortem.explain_exception(message.type_name, message.message))
             self.stderr_tail = message.traceback_tail
 
     def _glance(self) -> None:
