@@ -117,8 +117,8 @@ def small_leak() -> Leaking:
 
 
 def short_leak() -> Leaking:
-    """Return a leak in a data set of 4,000 samples, which two workers read in two or three seconds."""
-    return Leaking(samples=4000)
+    """Return a leak in a data set of 2,800 samples, which two workers read in two seconds or so."""
+    return Leaking(samples=2800)
 
 
 class _Kept:

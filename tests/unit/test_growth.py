@@ -88,13 +88,13 @@ def grown(*records: TrialRecord, samples: int | None = 50_000) -> tuple[Growing,
     return found_in(*records, samples=samples).of(records[0].config)
 
 
-def ahead_of(*records: TrialRecord, samples: int, batches: int | None = None) -> Outlook:
+def ahead_of(*records: TrialRecord, samples: int, built_bytes: int | None = None) -> Outlook:
     return outlook(
         records[0].config,
         records,
         found_in(*records, samples=samples),
-        samples=samples,
-        batches_per_epoch=samples // 10 if batches is None else batches,
+        probe=a_probe(dataset_samples=samples, built_bytes=built_bytes),
+        batches_per_epoch=samples // 10,
     )
 
 
@@ -233,6 +233,14 @@ def test_copies_end_where_nothing_is_shared() -> None:
     assert (near.epoch_bytes or 0) - (near.now_bytes or 0) == pytest.approx(1000 * EACH)
 
 
+def test_copies_end_with_what_the_data_set_holds() -> None:
+    """A data set of 100 MiB is copied once by each of 2 workers: 200 MiB, less what was copied between the looks."""
+    record = looked(copies=leak)
+    ahead = ahead_of(record, samples=50_000, built_bytes=100 * MIB)
+    seen = EACH * (2000 - 40)
+    assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) == 200 * MIB - seen
+
+
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_cache_ends_with_the_pass_or_with_all_samples_in_each_worker(*, persistent: bool) -> None:
     """After two passes of 1,000 samples the epoch adds nothing; workers that are kept go on to W·N samples."""
@@ -257,7 +265,9 @@ def test_kept_workers_come_to_as_much_whether_it_is_a_cache_or_a_leak() -> None:
 def test_an_epoch_of_unknown_length_has_the_peak() -> None:
     """Without a number of batches nothing is projected."""
     record = looked(workers=leak)
-    ahead = outlook(CONFIG, [record], found_in(record, samples=None), samples=None, batches_per_epoch=None)
+    ahead = outlook(
+        CONFIG, [record], found_in(record, samples=None), probe=a_probe(dataset_samples=None), batches_per_epoch=None
+    )
     assert ahead.epoch_bytes == ahead.now_bytes
     assert ahead.most_bytes is None
 

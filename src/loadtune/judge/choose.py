@@ -249,7 +249,7 @@ def _with_limits(
             row.config,
             measured(groups[group_of(row.config)]),
             grows,
-            samples=probe.dataset_samples,
+            probe=probe,
             batches_per_epoch=row.batches_per_epoch,
         )
         row = replace(row, predicted_host_peak_bytes=ahead.epoch_bytes)

@@ -81,9 +81,7 @@ def _subject(choice: Choice, records: Sequence[TrialRecord], probe: Probe, limit
         trials = measured(groups.get(group_of(row.config), []))
         if row.status != "ok" or not trials:
             continue
-        ahead = outlook(
-            row.config, trials, found, samples=probe.dataset_samples, batches_per_epoch=row.batches_per_epoch
-        )
+        ahead = outlook(row.config, trials, found, probe=probe, batches_per_epoch=row.batches_per_epoch)
         size = max(record.steady.samples_per_batch for record in trials if record.steady)
         if ahead.growing and (row.chosen or (row.within_limits is False and (ahead.worst_bytes or 0) > limit)):
             subjects.append(_Subject(row=row, ahead=ahead, size=size))

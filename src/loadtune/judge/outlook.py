@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import memory
 from loadtune.judge.growth import Growing, Survey
-from loadtune.judge.stretches import coverage, reach
-from loadtune.record.results import TrialRecord
+from loadtune.judge.stretches import coverage, reach, stretches
+from loadtune.record.results import Probe, TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def outlook(
     records: Sequence[TrialRecord],
     found: Survey,
     *,
-    samples: int | None,
+    probe: Probe,
     batches_per_epoch: int | None,
 ) -> Outlook:
     """Return what is to come.
@@ -61,7 +61,7 @@ def outlook(
         config: The settings.
         records: Their trials that gave a rate.
         found: How memory grows.
-        samples: N; None where it is not known.
+        probe: N, and what the data set holds that workers share.
         batches_per_epoch: None where it is not known: nothing is projected then.
     """
     now = memory.full_queue_peak_bytes(records)
@@ -73,8 +73,13 @@ def outlook(
         return Outlook(now_bytes=now, epoch_bytes=now, most_bytes=now if not growing else None, growing=growing)
     size = max(record.steady.samples_per_batch for record in records if record.steady)
     to_come = max(0.0, batches_per_epoch * size - seen)
-    shared = max((look.shared_bytes for record in records for look in record.memory.looks[-1:]), default=0)
-    ahead = _Ahead(config=config, samples=samples, seen=seen, to_come=to_come, shared_bytes=shared)
+    ahead = _Ahead(
+        config=config,
+        samples=probe.dataset_samples,
+        seen=seen,
+        to_come=to_come,
+        shared_bytes=_to_be_copied(config, records, probe),
+    )
     most = [ahead.at_most(one) for one in growing]
     return Outlook(
         now_bytes=now,
@@ -85,6 +90,15 @@ def outlook(
         seen_samples=seen,
         epoch_samples=batches_per_epoch * size,
     )
+
+
+def _to_be_copied(config: LoaderConfig, records: Sequence[TrialRecord], probe: Probe) -> int:
+    """Return the most that copies can still add: what workers share, and no more of each than the data set holds."""
+    shared = max((record.memory.looks[-1].shared_bytes for record in records if record.memory.looks), default=0)
+    if probe.built_bytes is None:
+        return shared
+    copied = max(sum(one.grown["copies"] for one in stretches(record)) for record in records)
+    return min(shared, max(0, config.num_workers * probe.built_bytes - copied))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -205,6 +205,8 @@ class Probe:
     """Tensors more for each sample of a batch: 0 where samples are stacked."""
     default_start_method: str | None = None
     """How Python starts a worker here where nothing is said."""
+    built_bytes: int | None = None
+    """What the trial host has allocated to build the data set, imports included: forked workers share it at first."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
 

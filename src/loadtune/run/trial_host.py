@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import page_cache
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.run.memory import read_process
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
@@ -73,14 +74,18 @@ def _prepare(channel: Channel, setup: Setup) -> Source | None:
     try:
         import torch  # noqa: F401, PLC0415 - counted before the user's code may start threads
 
-        threads = native_threads()
+        threads, before = native_threads(), read_process(os.getpid())
         source = _resolve(setup)
+        after = read_process(os.getpid())
         # Imported here once, so that no child imports it again.
         import loadtune.measure.probe  # noqa: PLC0415
         import loadtune.measure.trial  # noqa: F401, PLC0415
 
         reason = _why_not_to_fork(threads)
-        channel.send(Ready(probe=_probe(source, setup, reason) if setup.probe else None))
+        probe = _probe(source, setup, reason) if setup.probe else None
+        if probe is not None and before is not None and after is not None:
+            probe = replace(probe, built_bytes=max(0, after.anonymous - before.anonymous))
+        channel.send(Ready(probe=probe))
     except LoadtuneError as error:
         about_target = isinstance(error, TargetError)
         channel.send(Unusable(message=str(error), hint=error.hint, about_target=about_target))
