@@ -89,6 +89,19 @@ def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     assert 0.94 <= rate / truth <= 1.01
 
 
+def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
+    """Looked at before its windows, halfway and at the end, 5 ms a sample and 4 workers still make 800 samples/s."""
+    plan = Measurement(max_seconds=1.5, precision=1e-6, look_early=True, pause_seconds=0.5, real_epoch_seconds=0.0)
+    wanted = request(batch_size=16, num_workers=4, measurement=plan)
+    assert 0.94 <= best_rate(sleeping, wanted, expected=800) / 800 <= 1.01
+    record = sleeping.run(wanted)
+    batches = [look.batches for look in record.memory.looks]
+    assert len(batches) == 3
+    # What was taken while somebody looked is in no window.
+    assert batches[0] < batches[1] < batches[2]
+    assert steady_of(record).batches_measured <= batches[2] - batches[0]
+
+
 def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     """A step of 100 ms on batches of 8, loaded by 4 workers in 40 ms / 4, gives 80 samples/s and short waits."""
     slow = request(batch_size=8, num_workers=4, step=0.1)

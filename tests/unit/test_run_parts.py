@@ -12,9 +12,11 @@ import pytest
 
 from loadtune.record.machine import Device, Devices
 from loadtune.run import memory, postmortem, stands
+from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory, read_devices
 from loadtune.run.host import TrialHost
-from loadtune.run.memory import TreeMemory, parse_rollup
+from loadtune.run.memory import ProcessMemory, TreeMemory, parse_rollup, tree
+from loadtune.run.postmortem import Failure
 from loadtune.run.protocol import Channel, Look, Looked
 from loadtune.run.watch import Patience, Pulse, growth
 
@@ -27,6 +29,7 @@ Pss_File:         117 kB
 Pss_Shmem:        200 kB
 Private_Clean:     64 kB
 Private_Dirty:     68 kB
+Anonymous:         96 kB
 """
 
 
@@ -34,6 +37,9 @@ def test_rollup_is_read_to_the_byte() -> None:
     """385 kB of proportional set size, 200 kB of it shared memory, 132 kB private, as the kernel wrote them."""
     seen = parse_rollup(ROLLUP)
     assert (seen.pss, seen.pss_shmem, seen.private) == (385 * 1024, 200 * 1024, 132 * 1024)
+    assert (seen.anonymous, seen.pss_anonymous, seen.private_anonymous) == (96 * 1024, 68 * 1024, 0)
+    older = parse_rollup(ROLLUP.replace(b"Pss_Anon", b"Pss_Else"))  # kernels before 5.4
+    assert older.pss_anonymous == (385 - 200) * 1024
 
 
 def test_memory_of_this_process_is_read() -> None:
@@ -56,10 +62,47 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
 def test_growth_is_what_lies_beyond_the_noise_of_allocators() -> None:
     """100 MiB over 100 batches is 1 MiB a batch; 10 MiB is noise; batches in shared memory are no growth."""
     mib = 1 << 20
-    first = TreeMemory(resident=400 * mib, shm=0)
-    assert growth([(0, first), (100, TreeMemory(resident=500 * mib, shm=0))]) == pytest.approx(mib)
-    assert growth([(0, first), (100, TreeMemory(resident=410 * mib, shm=0))]) is None
-    assert growth([(0, first), (100, TreeMemory(resident=500 * mib, shm=100 * mib))]) is None
+
+    def of(resident: int, shm: int = 0) -> TreeMemory:
+        return TreeMemory(resident=resident * mib, shm=shm * mib, main=0, workers=0, held=0, shared=0, open_files=None)
+
+    assert growth([(0, of(400)), (100, of(500))]) == pytest.approx(mib)
+    assert growth([(0, of(400)), (100, of(410))]) is None
+    assert growth([(0, of(400)), (100, of(500, shm=100))]) is None
+
+
+def test_pages_of_a_fork_are_held_once_and_allocated_by_each() -> None:
+    """Of 90 MiB that host, main process and worker share a worker copies 30: 30 more are held, 60 shared still."""
+
+    def process(private: int, shared: float, anonymous: int = 90) -> ProcessMemory:
+        held = round((private + shared) * 2**20)
+        return ProcessMemory(
+            pss=held, pss_shmem=0, private=private << 20, anonymous=anonymous << 20, pss_anonymous=held,
+            private_anonymous=private << 20,
+        )  # fmt: skip
+
+    before = tree(process(0, 30), [process(0, 30)], process(0, 30), shm=5 << 20, files=7)
+    after = tree(process(0, 20 + 15), [process(30, 20)], process(0, 20 + 15), shm=5 << 20, files=7)
+    assert (before.held >> 20, before.workers >> 20, before.main >> 20, before.shared >> 20) == (90, 90, 90, 90)
+    assert (after.held >> 20, after.workers >> 20, after.main >> 20, after.shared >> 20) == (120, 90, 90, 60)
+    assert (before.resident >> 20, before.shm >> 20, before.open_files) == (95, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind", "expected"),
+    [
+        ([20, 80, 250], "worker_killed", "open_files"),
+        ([20, 80, 100], "worker_killed", "worker_killed"),  # far from the limit
+        ([240, 245, 250], "worker_error", "worker_error"),  # many, and no more than before
+        ([20, 250], "shm_full", "shm_full"),
+        ([], "worker_killed", "worker_killed"),
+    ],
+)
+def test_open_files_that_rose_to_the_limit_explain_a_failure(counts: list[int], kind: str, expected: str) -> None:
+    """A symptom is put down to descriptors where their count rose past half of what is allowed; a cause stays."""
+    found = OpenFiles(allowed=256, counts=counts).explain(Failure(kind=kind, reason="EOFError"))
+    assert found.kind == expected
+    assert found.kind == kind or ("250 files open of 256 allowed" in found.reason and "EOFError" in found.reason)
 
 
 def test_messages_arrive_whole_and_a_closed_line_is_known() -> None:

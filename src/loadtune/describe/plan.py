@@ -38,7 +38,7 @@ class Measurement:
     """Most time that the consumer pauses at the end for the workers to fill their queue, before memory is looked at;
     None is no pause and no look."""
     look_early: bool = False
-    """Whether memory is looked at before the windows too: growth needs two looks."""
+    """Whether memory is looked at before the windows and halfway too: growth needs two looks, its kind three."""
     real_epoch_seconds: float = 1.0
     """An epoch expected to take no longer than this is really run, to its end."""
     one_pass: bool = False

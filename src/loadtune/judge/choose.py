@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import memory
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, measured, middles, objective_of, repeats
+from loadtune.judge.growth import survey
+from loadtune.judge.outlook import outlook
 from loadtune.judge.statistics import (
     Difference,
     Repeat,
@@ -122,7 +124,7 @@ def choose(
         eligible: The settings that may be chosen; None is all of them. Others are only measured.
         excluded: Ids not to be chosen.
     """
-    judged = _with_limits(rows, records, limits, max_batch_size)
+    judged = _with_limits(rows, records, limits, max_batch_size, probe)
     baseline = next((row.config_id for row in judged if row.config == probe.baseline), None)
     game = contest(judged, records, probe)
     pool = [
@@ -234,21 +236,28 @@ def _with_limits(
     records: Sequence[TrialRecord],
     limits: MemoryLimits,
     max_batch_size: int | None,
+    probe: Probe,
 ) -> tuple[TrialResult, ...]:
     """Return the rows with ``within_limits``; it stays None for rows without a rate or a peak that is limited."""
-    groups = by_group(records)
+    groups, grows = by_group(records), survey(records, probe)
 
     def judged(row: TrialResult) -> TrialResult:
         trials = deciding(groups.get(group_of(row.config), []))
         if not trials:
             return row
-        projected = memory.epoch_peak_bytes(measured(groups[group_of(row.config)]), row.batches_per_epoch)
-        row = replace(row, predicted_host_peak_bytes=projected)
+        ahead = outlook(
+            row.config,
+            measured(groups[group_of(row.config)]),
+            grows,
+            probe=probe,
+            batches_per_epoch=row.batches_per_epoch,
+        )
+        row = replace(row, predicted_host_peak_bytes=ahead.epoch_bytes)
         if max_batch_size is not None and (row.batch_size or 0) > max_batch_size:
             return replace(row, within_limits=False)
         fits = memory.within_limits(
             host_peak_bytes=row.host_peak_bytes,
-            projected_bytes=projected,
+            projected_bytes=ahead.worst_bytes,
             gpu_peak_bytes=row.gpu_peak_bytes,
             limits=limits,
         )

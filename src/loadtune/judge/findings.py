@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.judge import affinity, leftovers, page_cache, thread_findings, wrong_data
+from loadtune.judge import affinity, leftovers, memory_grows, page_cache, thread_findings, wrong_data
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
@@ -68,6 +68,9 @@ def findings(case: Case) -> tuple[Finding, ...]:
         _resumed(case),
         _cut_off(case),
         _throttled(case),
+        memory_grows.finding(
+            case.choice, case.records, probe=case.probe, limits=case.limits, environment=case.environment
+        ),
         *wrong_data.findings(case.probe.contents, case.choice.rows, case.row(case.choice.chosen)),
         thread_findings.finding(case.records, case.choice, case.environment),
         affinity.finding(case.records),

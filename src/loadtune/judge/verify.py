@@ -72,11 +72,13 @@ def _members(state: State) -> tuple[list[LoaderConfig], bool]:
     before = state.with_records([record for record in state.records if record.phase != "verify"])
     spoilt = state.spoilt()
     everything = all_configs(state.configs, state.records, state.probe)
+    now = state.choice()
     lost = {config.config_id for config in everything if group_of(config) in spoilt}
-    first = before.choice(lost)
+    # What a longer look at memory has found out holds for configurations that have not had one.
+    lost |= {row.config_id for row in now.rows if row.within_limits is False}
+    then = first = before.choice(lost)
     if first.chosen is None:
         return [], True
-    now, then = state.choice(), first
     while True:
         if then.chosen is None:
             return [], True

@@ -1,8 +1,8 @@
 """One trial: build the loader, prime it, measure windows, run a short epoch, tear down. Runs in a process of its own.
 
 The order is: start-up and first batch · priming · where growth is asked for, a look from outside at the memory while
-batches go on · windows · where memory is asked for, a look while the consumer pauses and the queue fills · whole epochs
-where they are short.
+batches go on · windows, with another such look in the middle, in the time of none of them · where memory is asked for,
+a look while the consumer pauses and the queue fills · whole epochs where they are short.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         workers = stream.worker_pids()
         observer.begin(workers)
         cpu_before = cpu_seconds(workers)
-        rounds = _measure_rounds(loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None)
+        rounds = _measure_rounds(
+            loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None, observer
+        )
         taken = sum(loop.taken.samples)
         # A loader that restarted has other workers now, and the time of the first ones is gone with them.
         cpu_after = cpu_seconds(workers) if stream.worker_pids() == workers else None
@@ -148,7 +150,9 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         measured,
         startup_seconds=startup,
         first_batch_seconds=loop.taken.ended[0] - asked,
-        cpu_seconds=_share_of_cpu(cpu_before, cpu_after, measured.samples_measured, sum(r.samples for r in rounds)),
+        cpu_seconds=_share_of_cpu(
+            cpu_before, cpu_after, measured.samples_measured, taken - sum(loop.taken.samples[:primed])
+        ),
         bytes_per_batch=count_bytes(loop.consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
@@ -169,20 +173,39 @@ def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Obser
     while len(ended) < 2 * config.batches_in_flight and ended[-1] - asked < plan.priming_seconds:
         loop.take(size)
     if plan.look_early:
-        observer.look(len(ended))
-        while not observer.has_looked():
-            loop.take(size)
+        _look_while(loop, size, observer)
 
 
-def _measure_rounds(loop: _Loop, size: int, plan: Measurement, most_samples: int | None) -> list[Round]:
+def _look_while(loop: _Loop, size: int, observer: Observer) -> None:
+    """Have the memory looked at while batches go on."""
+    observer.look(len(loop.taken.ended))
+    while not observer.has_looked():
+        loop.take(size)
+
+
+def _look_between(loop: _Loop, size: int, observer: Observer) -> int:
+    """Have the memory looked at between two windows; return the samples that were taken meanwhile."""
+    batches, waits = len(loop.taken.ended), len(loop.taken.waits)
+    _look_while(loop, size, observer)
+    del loop.taken.waits[waits:]  # whoever looks holds the processes up a little
+    return sum(loop.taken.samples[batches:])
+
+
+def _measure_rounds(
+    loop: _Loop, size: int, plan: Measurement, most_samples: int | None, observer: Observer
+) -> list[Round]:
     """Take rounds until the trial may stop; the work between two rounds is a few additions.
+
+    Halfway the memory is looked at, where it is to be, between two windows and in the time of neither.
 
     Args:
         loop: Takes the batches.
         size: Batches a round.
         plan: When to stop.
         most_samples: Samples of the first pass, where a second one is not to be begun after a window; else None.
+        observer: Looks at the memory.
     """
+    looks = plan.look_early
     left = math.inf if most_samples is None else most_samples - sum(loop.taken.samples)
     rounds: list[Round] = []
     rates: list[float] = []
@@ -202,6 +225,8 @@ def _measure_rounds(loop: _Loop, size: int, plan: Measurement, most_samples: int
         seconds, samples = 0.0, 0
         if left < one.samples or _may_stop(rates, elapsed, plan):
             return rounds
+        if looks and elapsed >= plan.max_seconds / 2:
+            left, looks = left - _look_between(loop, size, observer), False
 
 
 def _may_stop(rates: Sequence[float], elapsed: float, plan: Measurement) -> bool:

@@ -65,6 +65,28 @@ class SteadyMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLook:
+    """Memory of a trial at one moment. The last four sizes leave out batches in shared memory, and pages of files."""
+
+    batches: int
+    """Batches taken so far."""
+    resident_bytes: int
+    """Sum of proportional set sizes, plus shared memory that no process maps."""
+    shm_bytes: int
+    """Growth of /dev/shm over what was used before the trial."""
+    main_bytes: int
+    """What the main process maps, whoever else maps it: it rises with what is allocated, not with copies."""
+    workers_bytes: int
+    """The same, summed over the workers."""
+    held_bytes: int
+    """What they take together, a page that several share counted once: it rises with copies too."""
+    shared_bytes: int
+    """About the part of ``workers_bytes`` that is shared still: the most that copies can add."""
+    open_files: int | None = None
+    """Most descriptors that one of the processes has open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryMeasurement:
     """Memory of the measuring process tree, sampled from outside."""
 
@@ -79,6 +101,8 @@ class MemoryMeasurement:
     growth_bytes_per_batch: float | None = None
     """Growth between the first and last sample, shared memory left out; None when too small to tell from noise."""
     samples: int = 0
+    looks: tuple[MemoryLook, ...] = ()
+    """What was seen each time, in order; where there are several, the queue is full at the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +254,8 @@ class Probe:
     """How Python starts a worker here where nothing is said."""
     resident_bytes: int | None = None
     """Host memory of one process that holds torch and the data set, before any trial; None where it is not known."""
+    built_bytes: int | None = None
+    """What the trial host has allocated to build the data set, imports included: forked workers share it at first."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
     contents: Contents = field(default_factory=Contents)

@@ -1,9 +1,17 @@
-"""Memory of a process tree, seen from outside: proportional set sizes, and shared memory that no process maps."""
+"""Memory of a process tree, seen from outside: proportional set sizes, and shared memory that no process maps.
+
+Growth is told apart by two figures of the same read (proc(5), ``smaps_rollup``). ``Anonymous`` counts the pages without
+a file that a process maps, whoever else maps them: it rises with what is allocated, and a forked process that writes to
+a page which it shares swaps one page for another. ``Pss_Anon`` counts a page that n processes share as 1/n in each: its
+sum over them all rises with what is allocated and with every copy. The difference is copy-on-write.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +19,7 @@ import psutil
 
 SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 
-_ROLLUP = re.compile(rb"^(Pss|Pss_Shmem|Private_Clean|Private_Dirty):\s+(\d+) kB", re.MULTILINE)
+_ROLLUP = re.compile(rb"^(Pss|Pss_Anon|Pss_Shmem|Private_Clean|Private_Dirty|Anonymous):\s+(\d+) kB", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +32,12 @@ class ProcessMemory:
     """The part of it in shared memory."""
     private: int
     """Pages that no other process maps."""
+    anonymous: int
+    """Pages without a file, shared with a fork or not: each counts in full."""
+    pss_anonymous: int
+    """The same, where one that n processes share counts as 1/n."""
+    private_anonymous: int
+    """Those of them that no other process maps: what is private and was written to, less shared memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +48,29 @@ class TreeMemory:
     """What a training process with this loader would hold, shared memory included."""
     shm: int
     """Growth of /dev/shm since before the trial."""
+    main: int
+    """Anonymous memory of the main process; see ``ProcessMemory.anonymous``."""
+    workers: int
+    """The same, summed over the processes below it."""
+    held: int
+    """Anonymous memory that the trial takes: ``main`` and ``workers``, where a page that several share counts once."""
+    shared: int
+    """About the part of ``workers`` that is shared still: the most that copies can add to ``held``."""
+    open_files: int | None
+    """Most descriptors that one of the processes has open."""
 
 
 def parse_rollup(text: bytes) -> ProcessMemory:
     """Return what /proc/PID/smaps_rollup says."""
     values = {name: int(kib) * 1024 for name, kib in _ROLLUP.findall(text)}
+    pss, shmem, written = values.get(b"Pss", 0), values.get(b"Pss_Shmem", 0), values.get(b"Private_Dirty", 0)
     return ProcessMemory(
-        pss=values.get(b"Pss", 0),
-        pss_shmem=values.get(b"Pss_Shmem", 0),
-        private=values.get(b"Private_Clean", 0) + values.get(b"Private_Dirty", 0),
+        pss=pss,
+        pss_shmem=shmem,
+        private=values.get(b"Private_Clean", 0) + written,
+        anonymous=values.get(b"Anonymous", 0),
+        pss_anonymous=values.get(b"Pss_Anon", max(0, pss - shmem)),
+        private_anonymous=max(0, written - shmem),
     )
 
 
@@ -62,7 +90,14 @@ def _read_elsewhere(pid: int) -> ProcessMemory | None:
         private = int(psutil.Process(pid).memory_full_info().uss)
     except (psutil.Error, AttributeError):
         return None
-    return ProcessMemory(pss=private, pss_shmem=0, private=private)
+    return ProcessMemory(
+        pss=private,
+        pss_shmem=0,
+        private=private,
+        anonymous=private,
+        pss_anonymous=private,
+        private_anonymous=private,
+    )
 
 
 def descendants(pid: int) -> list[int]:
@@ -94,18 +129,50 @@ def shm_used_bytes() -> int | None:
     return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
 
 
+def open_files(pids: Sequence[int]) -> int | None:
+    """Return the most descriptors that one of the processes has open; None where that cannot be read."""
+    counts = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            counts.append(sum(1 for _ in os.scandir(f"/proc/{pid}/fd")))
+    return max(counts, default=None)
+
+
 def read_tree(host_pid: int, trial_pid: int, shm_before: int | None) -> TreeMemory | None:
-    """Return the memory of a trial.
+    """Return the memory of a trial."""
+    pids = (trial_pid, *descendants(trial_pid))
+    main, *below = (read_process(pid) for pid in pids)
+    if main is None:
+        return None
+    host = read_process(host_pid) if host_pid != trial_pid else None
+    used = shm_used_bytes()
+    shm = max(0, used - shm_before) if used is not None and shm_before is not None else 0
+    workers = [read for read in below if read is not None]
+    return tree(main, workers, host, shm=shm, files=open_files(pids))
+
+
+def tree(
+    main: ProcessMemory, workers: Sequence[ProcessMemory], host: ProcessMemory | None, *, shm: int, files: int | None
+) -> TreeMemory:
+    """Return the memory of a trial from that of its processes.
 
     The trial's process shares torch and the data set with the host that it was forked from, so the host's share of the
     common pages belongs to the sum; pages that only the host still maps are its own copies and do not.
     """
-    trial = [read for pid in (trial_pid, *descendants(trial_pid)) if (read := read_process(pid)) is not None]
-    if not trial:
-        return None
-    host = read_process(host_pid) if host_pid != trial_pid else None
+    trial = [main, *workers]
     resident = sum(one.pss for one in trial) + (host.pss - host.private if host else 0)
-    used = shm_used_bytes()
-    shm = max(0, used - shm_before) if used is not None and shm_before is not None else 0
-    unmapped = max(0, shm - sum(one.pss_shmem for one in trial))
-    return TreeMemory(resident=resident + unmapped, shm=shm)
+    held = sum(one.pss_anonymous for one in trial)
+    held += max(0, host.pss_anonymous - host.private_anonymous) if host else 0
+    anonymous = sum(one.anonymous for one in workers)
+    sharers = len(trial) + (host is not None)
+    # A page that all of them share counts as 1/sharers in a worker.
+    shared = (anonymous - sum(one.pss_anonymous for one in workers)) * sharers // max(1, sharers - 1)
+    return TreeMemory(
+        resident=resident + max(0, shm - sum(one.pss_shmem for one in trial)),
+        shm=shm,
+        main=main.anonymous,
+        workers=anonymous,
+        held=held,
+        shared=max(0, shared),
+        open_files=files,
+    )

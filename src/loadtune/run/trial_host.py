@@ -26,6 +26,7 @@ from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import open_files, page_cache
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.run.content_check import with_contents
+from loadtune.run.memory import read_process
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
@@ -89,16 +90,20 @@ def _prepare(channel: Channel, setup: Setup) -> Source | None:
         import torch  # noqa: F401, PLC0415 - counted before the user's code may start threads
 
         threads, files = native_threads(), open_files.descriptors()
+        before = read_process(os.getpid())
         source = _resolve(setup)
+        after = read_process(os.getpid())
         # Imported here once, so that no child imports it again.
         import loadtune.measure.probe  # noqa: PLC0415
         import loadtune.measure.trial  # noqa: F401, PLC0415
 
         reason = _why_not_to_fork(threads)
-        seen = _probe(source, setup, reason) if setup.probe else None
-        if seen is not None:
-            seen = with_contents(seen, source, setup, open_files.opened_since(files))
-        channel.send(Ready(probe=seen))
+        probe = _probe(source, setup, reason) if setup.probe else None
+        if probe is not None:
+            probe = with_contents(probe, source, setup, open_files.opened_since(files))
+        if probe is not None and before is not None and after is not None:
+            probe = replace(probe, built_bytes=max(0, after.anonymous - before.anonymous))
+        channel.send(Ready(probe=probe))
     except LoadtuneError as error:
         about_target = isinstance(error, TargetError)
         channel.send(Unusable(message=str(error), hint=error.hint, about_target=about_target))

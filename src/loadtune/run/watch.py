@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.record.results import Affinity, LeftBehind, MemoryMeasurement, SteadyMeasurement
+from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeasurement, SteadyMeasurement
 from loadtune.run import affinity, memory, postmortem, stands
+from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.postmortem import Failure
@@ -88,6 +89,7 @@ class RunningTrial:
         self._shm_before = memory.shm_used_bytes()
         self._gpu_before = device.used_bytes()
         self._looks: list[tuple[int, memory.TreeMemory]] = []
+        self._files = OpenFiles()
         self._shm_peak = 0
         self._gpu_peak: int | None = None
         self._residue = Residue()
@@ -134,6 +136,7 @@ class RunningTrial:
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
         if message is None:
             self._glance()
+            self._files.glance(self._pid)
         elif isinstance(message, Ended):
             self._status, self._ended = message.status, message.pids
             return True
@@ -156,7 +159,7 @@ class RunningTrial:
             self.threads.end()
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            self._outcome = postmortem.explain_exception(message.type_name, message.message)
+            self._outcome = self._files.explain(postmortem.explain_exception(message.type_name, message.message))
             self.stderr_tail = message.traceback_tail
 
     def _glance(self) -> None:
@@ -210,6 +213,7 @@ class RunningTrial:
             gpu_peak_bytes=gpu_peak,
             growth_bytes_per_batch=growth(self._looks, pinned_bytes=self._pinned_bytes(config)),
             samples=len(self._looks),
+            looks=tuple(_look(batches, seen) for batches, seen in self._looks),
         )
 
     def _pinned_bytes(self, config: LoaderConfig) -> int:
@@ -218,6 +222,19 @@ class RunningTrial:
             return 0
         block = 1 << max(0, int(self._outcome.bytes_per_batch) - 1).bit_length()
         return (config.batches_in_flight + 2) * block
+
+
+def _look(batches: int, seen: memory.TreeMemory) -> MemoryLook:
+    return MemoryLook(
+        batches=batches,
+        resident_bytes=seen.resident,
+        shm_bytes=seen.shm,
+        main_bytes=seen.main,
+        workers_bytes=seen.workers,
+        held_bytes=seen.held,
+        shared_bytes=seen.shared,
+        open_files=seen.open_files,
+    )
 
 
 def growth(looks: list[tuple[int, memory.TreeMemory]], *, pinned_bytes: int = 0) -> float | None:

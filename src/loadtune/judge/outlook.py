@@ -1,0 +1,144 @@
+"""What growing memory comes to: by the end of an epoch, and at most; when the limit is reached. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge import memory
+from loadtune.judge.growth import Growing, Survey
+from loadtune.judge.stretches import coverage, reach, stretches
+from loadtune.record.results import Probe, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """Host memory of a configuration that is to come, in bytes."""
+
+    now_bytes: int | None
+    """The measured peak with the queue full."""
+    epoch_bytes: int | None
+    """At the end of the first epoch."""
+    most_bytes: int | None
+    """When nothing new is left to be kept; None where it is not known to end."""
+    later_bytes: int | None = None
+    """In later epochs, at least: when each worker has read each sample once, be it a cache or a leak."""
+    growing: tuple[Growing, ...] = ()
+    seen_samples: float = 0.0
+    """What the growth was seen over."""
+    epoch_samples: float = 0.0
+
+    @property
+    def worst_bytes(self) -> int | None:
+        """What is compared with the limit: the end of the first epoch, or what later ones come to in any case."""
+        known = [size for size in (self.epoch_bytes, self.later_bytes) if size is not None]
+        return max(known, default=None)
+
+    def reached_samples(self, limit_bytes: int) -> float | None:
+        """Return after how many samples of the first epoch the limit is passed; None where it is not.
+
+        Growth that has not ended counts as even.
+        """
+        if self.now_bytes is None or self.epoch_bytes is None or self.epoch_bytes <= limit_bytes:
+            return None
+        room, to_come = max(0, limit_bytes - self.now_bytes), self.epoch_bytes - self.now_bytes
+        left = max(0.0, self.epoch_samples - self.seen_samples)
+        return self.seen_samples + (left * room / to_come if to_come else 0.0)
+
+
+def outlook(
+    config: LoaderConfig,
+    records: Sequence[TrialRecord],
+    found: Survey,
+    *,
+    probe: Probe,
+    batches_per_epoch: int | None,
+) -> Outlook:
+    """Return what is to come.
+
+    Args:
+        config: The settings.
+        records: Their trials that gave a rate.
+        found: How memory grows.
+        probe: N, and what the data set holds that workers share.
+        batches_per_epoch: None where it is not known: nothing is projected then.
+    """
+    now = memory.full_queue_peak_bytes(records)
+    if not any(record.memory.looks for record in records):  # of an older run
+        projected = memory.epoch_peak_bytes(records, batches_per_epoch)
+        return Outlook(now_bytes=now, epoch_bytes=projected, most_bytes=None)
+    growing, seen = found.of(config), max(reach(record) for record in records)
+    if now is None or batches_per_epoch is None or not growing:
+        return Outlook(now_bytes=now, epoch_bytes=now, most_bytes=now if not growing else None, growing=growing)
+    size = max(record.steady.samples_per_batch for record in records if record.steady)
+    to_come = max(0.0, batches_per_epoch * size - seen)
+    ahead = _Ahead(
+        config=config,
+        samples=probe.dataset_samples,
+        seen=seen,
+        to_come=to_come,
+        shared_bytes=_to_be_copied(config, records, probe),
+    )
+    most = [ahead.at_most(one) for one in growing]
+    return Outlook(
+        now_bytes=now,
+        epoch_bytes=now + round(sum(ahead.in_epoch(one) for one in growing)),
+        most_bytes=None if None in most else now + round(sum(one or 0.0 for one in most)),
+        later_bytes=now + round(sum(ahead.later(one) for one in growing)),
+        growing=growing,
+        seen_samples=seen,
+        epoch_samples=batches_per_epoch * size,
+    )
+
+
+def _to_be_copied(config: LoaderConfig, records: Sequence[TrialRecord], probe: Probe) -> int:
+    """Return the most that copies can still add: what workers share, and no more of each than the data set holds."""
+    shared = max((record.memory.looks[-1].shared_bytes for record in records if record.memory.looks), default=0)
+    if probe.built_bytes is None:
+        return shared
+    copied = max(sum(one.grown["copies"] for one in stretches(record)) for record in records)
+    return min(shared, max(0, config.num_workers * probe.built_bytes - copied))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ahead:
+    config: LoaderConfig
+    samples: int | None
+    seen: float
+    to_come: float
+    shared_bytes: int
+
+    def in_epoch(self, one: Growing) -> float:
+        """Return the bytes still to come until the end of the first epoch."""
+        if one.kind == "cache":
+            return self._kept(one, 1.0)
+        linear = max(0.0, one.bytes_per_sample) * self.to_come
+        return min(linear, self.shared_bytes) if one.kind == "copy-on-write" else linear
+
+    def at_most(self, one: Growing) -> float | None:
+        """Return the bytes still to come in all epochs; None where they do not end.
+
+        Workers that are not kept end with their epoch, and what they hold with them.
+        """
+        if one.part != "main" and not self.config.persistent_workers:
+            return self.in_epoch(one)
+        if one.kind == "copy-on-write":
+            return float(self.shared_bytes)
+        return self._kept(one, None) if one.kind == "cache" else None
+
+    def later(self, one: Growing) -> float:
+        """Return the bytes still to come until each worker has read each sample, if it lives so long."""
+        most = self.at_most(one)
+        if most is not None or one.kind != "cache or leak":
+            return self.in_epoch(one) if most is None else most
+        workers = max(1, self.config.num_workers) if one.part == "workers" else 1
+        return max(self.in_epoch(one), one.bytes_per_sample * ((self.samples or 0) * workers - self.seen))
+
+    def _kept(self, one: Growing, passes: float | None) -> float:
+        """Return what a cache takes more until so many passes; None is until every worker has seen every sample."""
+        workers = max(1, self.config.num_workers) if one.part == "workers" else 1
+        samples = self.samples or 0
+        end = 1.0 if passes is None else coverage(passes, workers)
+        now = coverage(self.seen / samples, workers) if samples else end
+        return one.bytes_per_sample * samples * workers * max(0.0, end - now)

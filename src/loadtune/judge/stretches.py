@@ -1,0 +1,88 @@
+"""What happened between two looks at the memory of a trial: samples read, and bytes by which each part grew. Pure.
+
+Each look gives three figures (``MemoryLook``): what the main process has allocated, what the workers have, and what
+they hold together, a page that several share counted once. The last one grows with what is allocated and with each page
+that a forked worker makes its own by writing to it; what is left of its growth is copies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from loadtune.record.results import MemoryLook, TrialRecord
+
+Part = Literal["copies", "workers", "main", "shm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What happened from one look of a trial to the next."""
+
+    before_samples: float
+    """Samples that workers have read since the start of the trial, those of their queue included."""
+    after_samples: float
+    grown: Mapping[Part, int]
+    """Bytes by which each part grew."""
+    processes: int = 1
+    """Workers, or the main process alone."""
+    batch_bytes: float = 0.0
+    batches: int = 0
+    files: int = 0
+    """Descriptors more, in the process that has most."""
+
+    @property
+    def samples(self) -> float:
+        """Samples read."""
+        return self.after_samples - self.before_samples
+
+
+def reach(record: TrialRecord) -> float:
+    """Return the samples that workers have read by the last look of a trial: they are P·W batches ahead by then."""
+    size = record.steady.samples_per_batch if record.steady else 0.0
+    last = record.memory.looks[-1].batches if record.memory.looks else 0
+    return (last + record.config.batches_in_flight) * size
+
+
+def stretches(record: TrialRecord) -> list[Stretch]:
+    """Return the stretches between the looks of one trial."""
+    looks, size = record.memory.looks, record.steady.samples_per_batch if record.steady else 0.0
+    workers, batch_bytes = record.config.num_workers, record.steady.bytes_per_batch if record.steady else 0.0
+    queue_bytes = round(record.config.batches_in_flight * batch_bytes)
+    places = [look.batches * size for look in looks[:-1]] + [reach(record)]
+    return [
+        Stretch(
+            before_samples=start,
+            after_samples=end,
+            grown=_grown(before, after, queue_bytes if after is looks[-1] else 0),
+            processes=max(1, workers),
+            batch_bytes=batch_bytes,
+            batches=after.batches - before.batches,
+            files=(after.open_files or 0) - (before.open_files or 0),
+        )
+        for (start, end), (before, after) in zip(itertools.pairwise(places), itertools.pairwise(looks), strict=True)
+        if end > start
+    ]
+
+
+def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int) -> dict[Part, int]:
+    main, workers = after.main_bytes - before.main_bytes, after.workers_bytes - before.workers_bytes
+    return {
+        "main": main,
+        "workers": workers,
+        "copies": after.held_bytes - before.held_bytes - main - workers,
+        "shm": max(0, after.shm_bytes - queue_bytes - before.shm_bytes),
+    }
+
+
+def coverage(passes: float, workers: int) -> float:
+    """Return the share of the data set that one of so many workers has seen after so many shuffled passes.
+
+    In each pass it reads one sample of W at random, of which it has not seen what earlier passes left out.
+    """
+    share, whole = 1 / max(1, workers), math.floor(passes)
+    left = (1 - share) ** whole
+    return 1 - left + (passes - whole) * share * left
