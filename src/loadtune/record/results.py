@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
+from loadtune.record.failure import FailureEvidence
 
 SCHEMA = "loadtune.run/1"
 
@@ -135,6 +136,10 @@ class TrialRecord:
     stderr_tail: str = ""
     cache: CacheDrop | None = None
     """What was taken out of the page cache before it; None where nothing was to be."""
+    failure_evidence: FailureEvidence | None = None
+    """What a failed trial left to be read."""
+    failure_advice: str | None = None
+    """The next step after a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +271,10 @@ class TrialResult:
     """Whether its rate rests on trials made after the pick; otherwise it is from earlier in the run. JSON only."""
     throttled_share: float | None = None
     """Seconds that a CPU quota held threads back, by second of trial, in the worst of its trials. JSON only."""
+    failure_evidence: FailureEvidence | None = None
+    """What the failed trial left to be read. JSON only."""
+    failure_advice: str | None = None
+    """The next step after the failure. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -273,7 +282,16 @@ class TrialResult:
         return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
 
 
-JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again", "throttled_share")
+JSON_ONLY_FIELDS = (
+    "windows",
+    "order",
+    "epoch_was_run",
+    "dropped_samples",
+    "measured_again",
+    "throttled_share",
+    "failure_evidence",
+    "failure_advice",
+)
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
 

@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, NoReturn
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import page_cache
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.record.failure import Aftermath
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
     Channel,
     Ended,
+    LoadAlone,
+    LoadedAlone,
     Look,
     Looked,
     Measured,
@@ -36,10 +39,12 @@ from loadtune.run.protocol import (
     RunTrial,
     Setup,
     Started,
+    Trying,
     Unusable,
 )
 
 if TYPE_CHECKING:
+    from loadtune.measure.alone import Suspects
     from loadtune.measure.witness import Beats
     from loadtune.record.results import Probe
     from loadtune.workloads.source import Source
@@ -223,10 +228,11 @@ def _run(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> N
     multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
     witness.begin(message.scratch)
     page_cache.begin(setup.notes)
+    observer = _AskingObserver(channel, witness.beats(setup.beats))
     try:
-        measured = run_trial(source, message.request, _AskingObserver(channel, witness.beats(setup.beats)))
+        measured = run_trial(source, message.request, observer)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a data set raises is a result
-        channel.send(Raised(type_name=type(error).__name__, message=str(error)[:4000], traceback_tail=_tail(error)))
+        observer.tell(error)
     else:
         channel.send(Measured(steady=measured))
 
@@ -242,6 +248,8 @@ class _AskingObserver:
     def __init__(self, channel: Channel, beats: Beats) -> None:
         self._channel = channel
         self.beats = beats
+        self._aftermath = Aftermath()
+        self._suspects: Suspects | None = None
 
     def look(self, batches: int) -> None:
         self._channel.send(Look(batches=batches))
@@ -251,6 +259,28 @@ class _AskingObserver:
 
     def wait(self) -> None:
         self._channel.receive()
+
+    def failed(self, seen: Aftermath, suspects: Suspects | None) -> None:
+        self._aftermath, self._suspects = seen, suspects
+
+    def tell(self, error: BaseException) -> None:
+        """Say what was raised; where a worker failed at known samples, load these alone when told to."""
+        suspects = self._suspects
+        self._channel.send(
+            Raised(
+                type_name=type(error).__name__,
+                message=str(error)[:4000],
+                traceback_tail=_tail(error),
+                aftermath=self._aftermath,
+                suspects=len(suspects.indices) if suspects is not None else 0,
+            )
+        )
+        if suspects is None or not suspects.indices:
+            return
+        order = self._channel.receive()
+        if isinstance(order, LoadAlone) and order.seconds > 0:
+            alone = suspects.load(order.seconds, lambda sample: self._channel.send(Trying(sample=sample)))
+            self._channel.send(LoadedAlone(alone=alone))
 
 
 if __name__ == "__main__":

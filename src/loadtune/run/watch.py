@@ -8,13 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.record.failure import Failure, FailureEvidence
 from loadtune.record.results import MemoryMeasurement, SteadyMeasurement
 from loadtune.run import memory, postmortem, stands
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
-from loadtune.run.postmortem import Failure
+from loadtune.run.inquest import Inquest
 from loadtune.run.process import kill_group
-from loadtune.run.protocol import Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
+from loadtune.run.protocol import (
+    Ended,
+    LoadedAlone,
+    Look,
+    Looked,
+    Measured,
+    Message,
+    Raised,
+    RunTrial,
+    Started,
+    Trying,
+)
+from loadtune.run.scene import Scene
 
 GLANCE_SECONDS = 0.1
 """How often the cheap figures are read: the use of /dev/shm and of the device."""
@@ -70,9 +83,17 @@ class RunningTrial:
     """Follows one trial from request to end."""
 
     def __init__(
-        self, host: TrialHost, device: DeviceMemory, *, patience: Patience, clock: Callable[[], float]
+        self,
+        host: TrialHost,
+        device: DeviceMemory,
+        *,
+        patience: Patience,
+        clock: Callable[[], float],
+        scene: Scene,
+        config: LoaderConfig,
     ) -> None:
         self._host = host
+        self._inquest = Inquest(host, scene, config)
         self._device = device
         self._began = clock()
         self._patience = patience
@@ -88,6 +109,11 @@ class RunningTrial:
         self._gpu_peak: int | None = None
         self.stderr_tail = ""
 
+    @property
+    def evidence(self) -> FailureEvidence | None:
+        """What there is to be known of a failure; None where there was none."""
+        return self._inquest.evidence
+
     def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
         """Send the order and return what became of it."""
         try:
@@ -95,11 +121,16 @@ class RunningTrial:
             while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
                 if not isinstance(self._outcome, Failure):
                     self._watch()
+                elif self._inquest.is_late(self._clock()):
+                    self._kill()
         except EOFError:
             self._status = self._host.wait()
         tail = self._host.stderr_tail()
-        self.stderr_tail = self.stderr_tail or (tail if not isinstance(self._outcome, SteadyMeasurement) else "")
-        return self._outcome or postmortem.explain_status(self._status, tail)
+        if isinstance(self._outcome, SteadyMeasurement):
+            return self._outcome
+        outcome = self._inquest.close(self._outcome or postmortem.explain_status(self._status, tail), self._status)
+        self.stderr_tail = self._inquest.traceback or self.stderr_tail or tail
+        return outcome
 
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
         if message is None:
@@ -109,7 +140,7 @@ class RunningTrial:
             return True
         else:
             self._hear(message)
-        return not order.fork and isinstance(message, (Measured, Raised))
+        return not order.fork and isinstance(message, (Measured, Raised, LoadedAlone)) and not self._inquest.is_open
 
     def _hear(self, message: object) -> None:
         if isinstance(message, Started):
@@ -121,10 +152,15 @@ class RunningTrial:
         elif isinstance(message, Measured):
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            self._outcome = postmortem.explain_exception(message.type_name, message.message)
-            self.stderr_tail = message.traceback_tail
+            heard = self._host.stderr_tail()
+            self.stderr_tail = "\n".join(part for part in (message.traceback_tail, heard) if part)
+            left = self._patience.within_seconds - (self._clock() - self._began)
+            self._outcome = self._inquest.raised(message, heard, now=self._clock(), left_seconds=left)
+        elif isinstance(message, (Trying, LoadedAlone)):
+            self._inquest.hear(message)
 
     def _glance(self) -> None:
+        self._inquest.glance()
         used = memory.shm_used_bytes()
         if used is not None and self._shm_before is not None:
             self._shm_peak = max(self._shm_peak, used - self._shm_before)
@@ -150,6 +186,9 @@ class RunningTrial:
             self._outcome = postmortem.out_of_time()
         else:
             self._outcome = self._hung(stalled if stalled is not None else taken, stalled=stalled is not None)
+        self._kill()
+
+    def _kill(self) -> None:
         kill_group(self._pid if self._pid is not None else self._host.pid)
 
     def _hung(self, seconds: float, *, stalled: bool) -> Failure:
@@ -158,7 +197,7 @@ class RunningTrial:
         seen = stands.ask(pids, Path(self._host.scratch))
         told = sorted(seen, key=lambda stand: not stand.loading)
         self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
-        return postmortem.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
+        return self._inquest.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
 
     def memory(self, config: LoaderConfig) -> MemoryMeasurement:
         """Return what the looks and glances have seen."""
