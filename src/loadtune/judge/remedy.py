@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.explain import pages
-from loadtune.judge.feasible import batches_at_once
+from loadtune.judge.feasible import SHM, batches_at_once
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import Probe
 from loadtune.units import format_bytes, format_count
@@ -43,10 +43,13 @@ def first_step(kind: str) -> str:
 def _shared_memory(config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str | None:
     """(P·W + 1) batches have to fit."""
     room, batch = evidence.shm_total_bytes, _batch_bytes(config, probe, evidence)
-    if room is None or not batch or not config.num_workers:
+    if room is None or not config.num_workers:
         return None
-    size = _next_size(max(batches_at_once(config) * batch, room + 1))
-    larger = f"give /dev/shm {format_bytes(size)} (docker run --shm-size={size // _MIB}m, or --ipc=host)"
+    needed = batches_at_once(config) * batch
+    size = _next_size(max(needed, room + 1))
+    larger = f"give {SHM} {format_bytes(size)} (docker run --shm-size={size // _MIB}m, or --ipc=host)"
+    if needed <= room:  # it ran full all the same: what is known of a batch's size is too little
+        return f"{larger}, or need less: fewer workers, a smaller batch, --prefetch-factor 1"
     ahead = int(room // batch) - 1
     if ahead < 1:
         return (

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch.utils.data import IterableDataset, SequentialSampler
+
+from loadtune.describe.plan import TrialRequest
+from loadtune.measure.stream import Stream
 from loadtune.record.failure import Alone
-from loadtune.workloads.source import ByValue
+from loadtune.workloads.source import ByValue, Source
 
 _TRACEBACK_LINES = 30
 _LONGEST = 80
@@ -60,6 +65,19 @@ class Suspects:
         dataset = self.dataset.inner if isinstance(self.dataset, ByValue) else self.dataset
         several = getattr(dataset, "__getitems__", None) if self.in_lists else None
         return several([index])[0] if several else dataset[index]
+
+
+def suspects_of(source: Source, request: TrialRequest, batch: int) -> Suspects | None:
+    """Return the samples of a trial's batch by its number; None where the order of samples cannot be had again."""
+    workload = source.workload
+    if source.build_loader is not None or workload is None or workload.batch_sampler is not None:
+        return None
+    if isinstance(workload.dataset, IterableDataset) or type(workload.sampler) not in (type(None), SequentialSampler):
+        return None
+    loader = Stream(source, request.config, request.seed).loader
+    in_lists = request.config.batch_size is not None
+    batches = list(itertools.islice(loader.batch_sampler if in_lists else loader.sampler, batch, batch + 1))
+    return Suspects(dataset=loader.dataset, collate=loader.collate_fn, batches=batches, in_lists=in_lists)
 
 
 def _raised(error: BaseException, loaded: int, sample: str | None) -> Alone:

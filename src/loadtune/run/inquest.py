@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import TrialRequest
 from loadtune.judge import cause
 from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence
 from loadtune.run import postmortem
 from loadtune.run.host import TrialHost
-from loadtune.run.protocol import LoadAlone, LoadedAlone, Raised, Trying
+from loadtune.run.process import kill_group
+from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
 from loadtune.run.scene import Scene
 
 ALONE_SECONDS = 5.0
@@ -99,6 +102,31 @@ class Inquest:
         self.evidence = self._scene.evidence(None, Aftermath())
         said = postmortem.hung(seconds, stderr=self._host.stderr_tail(), **seen)
         return cause.confirmed(said, self.evidence, self._config)
+
+    def replay(self, failure: Failure, request: TrialRequest, batch: int, clock: Callable[[], float]) -> Failure:
+        """Return the failure of a trial without workers that died, with the sample at which it does so again.
+
+        Where it does not there is nothing to say: it may have been at another batch, or short of something.
+        """
+        order = Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=ALONE_SECONDS)
+        self._host.channel.send(order)
+        self._until, pid, message = clock() + ALONE_SECONDS + _GRACE_SECONDS, None, None
+        while not isinstance(message, Ended):
+            if pid is not None and self.is_late(clock()):
+                kill_group(pid)
+            message = self._host.channel.receive(timeout=0.1)
+            if isinstance(message, Started):
+                pid = message.pid
+            elif isinstance(message, (Trying, LoadedAlone)):
+                self.hear(message)
+        alone = self._alone
+        if alone is None and self._trying is not None and not self._killed:
+            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.ending(message.status))
+        if alone is None or self.evidence is None or not (alone.raised or alone.died):
+            return failure
+        self._alone = alone
+        self.evidence = replace(self.evidence, alone=replace(alone, traceback=""))
+        return cause.with_alone(failure, alone, self._tried)
 
     def close(self, failure: Failure, status: int) -> Failure:
         """Return the failure as it goes into the record, when the trial's process is gone.

@@ -105,6 +105,16 @@ class LoadAlone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """For how long; 0 is to end at once."""
 
 
+class Replay(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the host: load the batch at which a trial without workers died once more, sample by sample, in a child."""
+
+    request: TrialRequest
+    scratch: str
+    batch: int
+    """Its number in the trial's order of samples."""
+    seconds: float
+
+
 class Trying(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """From the process that loads samples alone: the index of the one that comes next."""
 
@@ -124,8 +134,8 @@ class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 Message = (
-    Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | LoadAlone | Trying | LoadedAlone
-    | Ended
+    Setup | Ready | Unusable | RunTrial | Started | Look | Looked | Measured | Raised | LoadAlone | Replay | Trying
+    | LoadedAlone | Ended
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -36,6 +36,7 @@ from loadtune.run.protocol import (
     Measured,
     Raised,
     Ready,
+    Replay,
     RunTrial,
     Setup,
     Started,
@@ -67,7 +68,7 @@ def main(descriptor: int, parent: int) -> None:
         source = _prepare(channel, setup)
         while source is not None:
             message = channel.receive()
-            if isinstance(message, RunTrial):
+            if isinstance(message, (RunTrial, Replay)):
                 _serve(channel, source, message, setup)
             if isinstance(message, RunTrial) and not message.fork:
                 return
@@ -200,8 +201,8 @@ def _unpicklable(source: Source, setup: Setup) -> str | None:
     return unpicklable(source) if methods - {"fork"} else None
 
 
-def _serve(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> None:
-    if not message.fork:
+def _serve(channel: Channel, source: Source, message: RunTrial | Replay, setup: Setup) -> None:
+    if isinstance(message, RunTrial) and not message.fork:
         _run(channel, source, message, setup)
         return
     own, host = set(children()), os.getpid()  # what the data set itself has started stays
@@ -209,7 +210,10 @@ def _serve(channel: Channel, source: Source, message: RunTrial, setup: Setup) ->
     if pid == 0:
         os.setsid()
         die_with_parent(host)
-        _run(channel, source, message, setup)
+        if isinstance(message, RunTrial):
+            _run(channel, source, message, setup)
+        else:
+            _replay(channel, source, message)
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     # The child killed its workers before it left; if it died, they are still there.
@@ -235,6 +239,16 @@ def _run(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> N
         observer.tell(error)
     else:
         channel.send(Measured(steady=measured))
+
+
+def _replay(channel: Channel, source: Source, message: Replay) -> None:
+    from loadtune.measure.alone import suspects_of  # noqa: PLC0415
+
+    channel.send(Started(pid=os.getpid()))
+    suspects = suspects_of(source, message.request, message.batch)
+    if suspects is not None:
+        alone = suspects.load(message.seconds, lambda sample: channel.send(Trying(sample=sample)))
+        channel.send(LoadedAlone(alone=alone))
 
 
 def _tail(error: BaseException) -> str:

@@ -69,6 +69,10 @@ class Pulse:
         """How many have come."""
         return self._seen - self._before
 
+    def now(self) -> int:
+        """Return how many have come by now."""
+        return self._host.beats() - self._before
+
     def stalled_seconds(self, now: float, patience: Patience) -> float | None:
         """Return for how long no batch has come, where that is too long; the first one has all of the timeout."""
         seen, waited = self._host.beats(), now - self._since
@@ -129,6 +133,9 @@ class RunningTrial:
         if isinstance(self._outcome, SteadyMeasurement):
             return self._outcome
         outcome = self._inquest.close(self._outcome or postmortem.explain_status(self._status, tail), self._status)
+        if outcome.kind == "trial_killed" and order.fork and not order.request.config.num_workers:
+            with contextlib.suppress(EOFError):
+                outcome = self._inquest.replay(outcome, order.request, self._pulse.now(), self._clock)
         self.stderr_tail = self._inquest.traceback or self.stderr_tail or tail
         return outcome
 
