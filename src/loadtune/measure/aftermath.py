@@ -6,6 +6,7 @@ was taking and which ones each worker still had.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
         iterator: Torch's iterator, where the traceback does not lead to it; None where there is none.
         consumer: Who took the batches.
     """
+    _hush()
     frames = list(_frames(error))
     iterator = next((one for frame in frames if (one := _iterator_of(frame)) is not None), iterator)
     workers = ended_workers(iterator)
@@ -54,6 +56,13 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
         batch=tuple(brief(index) for index in suspects.indices[:_MOST_INDICES]) if suspects else (),
     )
     return seen, suspects
+
+
+def _hush() -> None:
+    """Have torch's handler of SIGCHLD raise no more: which worker died is found out here, by asking it."""
+    for _ in range(2):  # it may raise just while it is taken away
+        with contextlib.suppress(RuntimeError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def ended_workers(iterator: Any) -> tuple[ProcessEnd, ...]:
