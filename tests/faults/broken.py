@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import signal
 import tempfile
 import time
 import traceback
@@ -39,11 +37,7 @@ class Broken(Dataset[Any]):
         return torch.full((4,), index)
 
     def misbehave(self) -> None:
-        if self.deed == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif self.deed == "exit":
-            os._exit(3)
-        elif self.deed == "segfault":
+        if self.deed == "segfault":
             ctypes.string_at(0)
         elif self.deed == "bus":  # a file that is shorter than what is mapped of it
             with tempfile.TemporaryFile() as file:
@@ -51,8 +45,6 @@ class Broken(Dataset[Any]):
                 mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
                 file.truncate(0)
                 mapped[0] = 1
-        elif self.deed == "quote":
-            raise MemoryError("the cache is full; no, this is not CUDA out of memory")
         raise ValueError("a broken picture")
 
 
@@ -71,16 +63,6 @@ def at_the_last() -> Broken:
     return Broken("raise", at=9_999, samples=10_000)
 
 
-class Ragged(Dataset[Any]):
-    """Sample 37 cannot be stacked with the others, and is fine by itself."""
-
-    def __len__(self) -> int:
-        return 400
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.zeros(5 if index == 37 and not being_looked_at() else 4)
-
-
 class Swelling(Dataset[Any]):
     """Samples of 1 MiB, in workers alone: whoever looks at them elsewhere sees 4 bytes."""
 
@@ -93,7 +75,7 @@ class Swelling(Dataset[Any]):
 
 
 class Hoarding(Dataset[Any]):
-    """Keeps what it makes, 8 MiB a sample, in workers alone."""
+    """Keeps what it makes, 32 MiB a sample, in workers alone."""
 
     def __init__(self) -> None:
         self.kept: list[bytearray] = []
@@ -103,8 +85,7 @@ class Hoarding(Dataset[Any]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         if get_worker_info() is not None:
-            self.kept.append(bytearray(b"x") * (8 * MIB))
-        time.sleep(0.001)
+            self.kept.append(bytearray(b"x") * (32 * MIB))
         return torch.zeros(4)
 
 
@@ -118,7 +99,3 @@ def in_a_list() -> loadtune.Workload:
 
 def hoarding() -> Hoarding:
     return Hoarding()
-
-
-def ragged() -> Ragged:
-    return Ragged()

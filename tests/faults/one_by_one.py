@@ -1,4 +1,7 @@
-"""Runs trials of a target with so many workers each, in this process's limits, and prints their records as JSON."""
+"""Runs trials of a target under whatever limits this process has, and prints their records as JSON.
+
+``one_by_one.py NAME TIMEOUT BATCHxWORKERS ...``
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,17 @@ def request(*, real_epoch_seconds: float = 0.0, **settings: Any) -> TrialRequest
     )
 
 
-def records(name: str, *workers: int, timeout: float = 20.0, **arguments: str) -> list[TrialRecord]:
-    """Return the records of trials with so many workers, one after another in one host."""
+def records(name: str, *requests: TrialRequest, timeout: float = 20.0, **arguments: str) -> list[TrialRecord]:
+    """Return the records of trials that ran one after another in one host."""
     with Supervisor(setup(name, **arguments), trial_timeout_seconds=timeout) as running:
-        return [running.run(request(num_workers=count)) for count in workers]
+        return [running.run(one) for one in requests]
+
+
+def main(name: str, timeout: str, *sizes: str) -> None:
+    pairs = (size.split("x") for size in sizes)
+    wanted = [request(batch_size=int(batch), num_workers=int(workers)) for batch, workers in pairs]
+    sys.stdout.buffer.write(msgspec.json.encode(records(name, *wanted, timeout=float(timeout))))
 
 
 if __name__ == "__main__":
-    done = records(sys.argv[1], *map(int, sys.argv[2:]))
-    sys.stdout.buffer.write(msgspec.json.encode(done))
+    main(*sys.argv[1:])

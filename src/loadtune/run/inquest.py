@@ -121,7 +121,7 @@ class Inquest:
                 self.hear(message)
         alone = self._alone
         if alone is None and self._trying is not None and not self._killed:
-            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.ending(message.status))
+            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.how_it_ended(message.status))
         if alone is None or self.evidence is None or not (alone.raised or alone.died):
             return failure
         self._alone = alone
@@ -141,7 +141,7 @@ class Inquest:
             self.evidence = self._scene.evidence(postmortem.process_end(status), Aftermath())
             return cause.confirmed(failure, self.evidence, self._config)
         if self._suspects and self._alone is None:
-            died = "" if self._killed else postmortem.ending(status)
+            died = "" if self._killed else postmortem.how_it_ended(status)
             self._alone = Alone(loaded=max(0, self._tried - 1), sample=self._trying, died=died)
         if self._alone is None:
             return failure

@@ -190,9 +190,14 @@ def _kind(text: str, without: Sequence[FailureKind] = ()) -> FailureKind | None:
 
 def ending(status: int) -> str:
     """Return how a process ended, from its status as the kernel encodes it."""
-    if os.WIFSIGNALED(status):
-        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"ended with exit code {os.WEXITSTATUS(status)} and gave no result"
+    words = how_it_ended(status)
+    return words if os.WIFSIGNALED(status) else f"{words} and gave no result"
+
+
+def how_it_ended(status: int) -> str:
+    """Return ``was killed by SIGSEGV`` or ``ended with exit code 3``."""
+    end = process_end(status)
+    return str(end).removeprefix(f"{end.who} ")
 
 
 def process_end(status: int) -> ProcessEnd:
