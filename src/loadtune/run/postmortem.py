@@ -70,7 +70,7 @@ _OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batc
 _LOGGED: tuple[FailureKind, ...] = ("shards",)
 """Said on standard error by loaders that run."""
 _NOISE = re.compile(
-    r"^Exception ignored in: .*\n(?:.*\n)*?.*AssertionError: can only (?:join|test) a child process.*\n?"
+    r"^Exception ignored in: .*\n(?:(?:Traceback|\s).*\n)*.*AssertionError: can only (?:join|test) a child process.*\n?"
     r"|^.*can only (?:join|test) a child process.*\n?|^.*Warning: .*\n?",
     re.MULTILINE,
 )
