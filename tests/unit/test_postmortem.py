@@ -311,7 +311,7 @@ def tree(root: Path, version: int) -> Path:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_kills_are_read_from_the_innermost_group(version: int, tmp_path: Path) -> None:
-    """A kill counts where the innermost group counts it; the counters of ancestors and of the machine are shown beside."""
+    """A kill counts where the innermost group counts it; other counters that moved are shown beside."""
     group = tree(tmp_path, version)
     name = "memory.oom_control" if version == 1 else "memory.events"
     text = "under_oom 0\noom_kill {}\n" if version == 1 else "max 9\noom {0}\noom_kill {0}\n"
