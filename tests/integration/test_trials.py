@@ -185,6 +185,7 @@ def test_a_worker_that_dies_makes_a_row_with_a_reason(deed: str, kind: str, word
         sound = running.run(request(batch_size=8, num_workers=0))
     assert (broken.status, broken.failure_kind) == ("failed", kind)
     assert words in (broken.failure_reason or "")
+    assert "load alone without error: the fault shows only in a worker" in (broken.failure_reason or "")
     assert sound.status == "ok"
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ from loadtune.cli.app import main
 from loadtune.errors import UsageError
 from loadtune.explain import pages
 from loadtune.judge.lack import OUT_OF_MEMORY
-from loadtune.run import postmortem
+from loadtune.record.failure import FailureKind
 from loadtune.show.explanation import print_page, print_titles
 
 SOURCE = Path(__file__).parents[2] / "src" / "loadtune"
@@ -47,13 +48,8 @@ def findings_given() -> dict[str, set[str]]:
 
 
 def kinds_given() -> set[str]:
-    """Return every kind of failure that is made somewhere: from patterns, by name, in a row's columns."""
-    named = {kind for call in calls() if (kind := constant(call, "kind")) and call_name(call) == "Failure"}
-    text = "".join(file.read_text("utf-8") for room in GIVING_ROOMS for file in (SOURCE / room).rglob("*.py"))
-    in_rows = set(re.findall(r'"failure_kind": "(\w+)"', text))
-    tables = {kind for kind, _ in postmortem._PATTERNS}
-    fallbacks = {postmortem.explain_exception("ValueError", "no").kind, postmortem.explain_status(9, "").kind}
-    return named | in_rows | tables | fallbacks
+    """Return every kind of failure that the program knows."""
+    return set(get_args(FailureKind))
 
 
 def call_name(call: ast.Call) -> str:

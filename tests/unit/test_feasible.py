@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import multiprocessing
 import threading
 from collections.abc import Callable
@@ -175,6 +176,13 @@ def _lambda() -> Callable[[], int]:
     return lambda: 1
 
 
+def _local() -> object:
+    class Local:
+        pass
+
+    return Local()
+
+
 @pytest.mark.parametrize(
     ("parts", "path"),
     [
@@ -185,6 +193,8 @@ def _lambda() -> Callable[[], int]:
         ),
         ({"rows": (row for row in ())}, "dataset.rows (generator "),
         ({"guard": {"lock": threading.Lock()}}, "dataset.guard['lock'] (lock)"),
+        ({"file": io.TextIOWrapper(io.BytesIO())}, "dataset.file (TextIOWrapper)"),
+        ({"inner": _local()}, "dataset.inner (Local): AttributeError: Can't "),
     ],
 )
 def test_the_attribute_that_cannot_be_pickled_is_named(parts: dict[str, Any], path: str) -> None:

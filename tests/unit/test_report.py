@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import re
@@ -129,6 +130,16 @@ def test_failures_and_their_reasons_are_on_the_page(report: str) -> None:
     reasons = [row[-1] for row in rows if row[3] != "ok"]
     assert any("worker_error: worker 1 raised ValueError" in reason for reason in reasons)
     assert any("shm_full: a batch ahead of every worker" in reason for reason in reasons)
+
+
+def test_the_next_step_stands_behind_a_failure() -> None:
+    """Advice is shown with the reason, and whatever it holds is text."""
+    row = make_result().trials[0]
+    failed = dataclasses.replace(row, status="failed", failure_reason="why", failure_advice="<b>next</b>")
+    rows = Reader(page.render(with_trials(make_result(), (failed,)))).tables[
+        "Every configuration, with its failure where it has one"
+    ]
+    assert rows[1][-1].endswith("why → <b>next</b>")
 
 
 def test_headings_are_in_order_and_tables_have_scopes(report: str) -> None:

@@ -246,6 +246,18 @@ def test_failures_are_counted_with_the_first_reason() -> None:
     assert finding.message.endswith("1 worker, batch 64: a worker raised")
 
 
+def test_the_next_step_is_that_of_the_most_frequent_kind() -> None:
+    """Of three failures, two for want of shared memory, the advice of these comes first."""
+    failed = [a_record(config, order=90 + at, status="failed") for at, config in enumerate((GRID[1], GRID[2]))]
+    full = [replace(one, failure_kind="shm_full", failure_advice="make /dev/shm larger") for one in failed]
+    odd = LoaderConfig(batch_size=64, num_workers=7)
+    other = replace(a_record(odd, order=99, status="failed"), failure_advice="load a sample")
+    records = [other, *full, *verified({BASE: (1000.0,) * 3})]
+    finding = found(concluded(records, configs=(odd, *GRID)), "LT008")
+    assert finding is not None
+    assert finding.advice.startswith("make /dev/shm larger; none of them is ever chosen")
+
+
 def test_limits_are_named() -> None:
     """Configurations over the limits are counted, with the limits."""
     machine = Machine(rate=by_workers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.record.failure import FailureKind
 from loadtune.record.results import Environment, MemoryLimits, Probe
 from loadtune.units import format_bytes
 
@@ -25,8 +26,7 @@ TASKS_OF_A_WORKER = 2
 class Refusal:
     """Why a configuration is not tried."""
 
-    kind: str
-    """As of a failure: docs/failures.md."""
+    kind: FailureKind
     reason: str
 
 

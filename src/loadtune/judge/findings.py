@@ -215,10 +215,7 @@ def _failures(case: Case) -> Finding | None:
     failed = [row for row in case.choice.rows if row.status in ("failed", "hung", "refused")]
     if not failed:
         return None
-    kinds = Counter(
-        f"{row.status}, {row.failure_kind}" if row.failure_kind not in (None, row.status) else row.status
-        for row in failed
-    )
+    kinds = Counter(map(_how_it_failed, failed))
     kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = failed[0]
     severity = "info" if all(row.status == "refused" for row in failed) else "warning"
@@ -227,9 +224,20 @@ def _failures(case: Case) -> Finding | None:
         severity="info" if severity == "info" else "warning",
         message=f"{len(failed)} of {counted(len(case.choice.rows), 'configuration')} gave no usable number "
         f"({kinds_text}); the first, {label(first.config)}: {first.failure_reason or 'no reason is known'}",
-        advice="none of them is ever chosen; failure_reason in trials.csv says what happened to each",
+        advice=_next_step(failed, kinds.most_common(1)[0][0]),
         numbers={"configurations": float(len(failed))},
     )
+
+
+def _how_it_failed(row: TrialResult) -> str:
+    return f"{row.status}, {row.failure_kind}" if row.failure_kind not in (None, row.status) else row.status
+
+
+def _next_step(failed: Sequence[TrialResult], most: str) -> str:
+    """Return the advice of the first of those that failed as most did."""
+    own = (row.failure_advice for row in failed if _how_it_failed(row) == most and row.failure_advice)
+    general = "none of them is ever chosen; failure_reason in trials.csv says what happened to each"
+    return "; ".join([*([first] if (first := next(own, None)) else []), general])
 
 
 def _over_limits(case: Case) -> Finding | None:

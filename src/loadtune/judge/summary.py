@@ -107,7 +107,8 @@ def _status(config: LoaderConfig, trials: Sequence[TrialRecord], shape: EpochSha
         return {"status": "refused", "failure_kind": "last_batch", "failure_reason": reason}
     bad = spoilt(trials)
     if bad is not None:
-        return {"status": bad.status, "failure_kind": bad.failure_kind, "failure_reason": bad.failure_reason}
+        names = ("status", "failure_kind", "failure_reason", "failure_evidence", "failure_advice")
+        return {name: getattr(bad, name) for name in names}
     if measured(trials):
         return {"status": "ok"}
     if trials:

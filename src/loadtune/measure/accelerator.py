@@ -76,6 +76,17 @@ def reserved_peak_bytes(device: str) -> int | None:
     return int(torch.cuda.max_memory_reserved(device)) if device != "cpu" else None
 
 
+def free_bytes(device: str) -> tuple[int, int] | None:
+    """Return what is free on the whole device and what it has; None on the CPU, or where it answers no more."""
+    if device == "cpu":
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # its context is lost
+        return None
+    return int(free), int(total)
+
+
 def synchronise(device: str) -> None:
     """Wait for everything queued on the device."""
     if device != "cpu":

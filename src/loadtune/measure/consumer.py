@@ -16,7 +16,7 @@ class Consumer:
     """
 
     def __init__(self, plan: ConsumerPlan, *, pinned: bool) -> None:
-        self._device = plan.device
+        self.device = plan.device
         self._step_seconds = plan.step_seconds
         self._move = accelerator.mover(plan.device, pinned=pinned)
         self.held: Any = None
@@ -30,4 +30,4 @@ class Consumer:
 
     def synchronise(self) -> None:
         """Wait until everything taken has arrived; called at the ends of windows only."""
-        accelerator.synchronise(self._device)
+        accelerator.synchronise(self.device)

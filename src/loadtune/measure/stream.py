@@ -12,20 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.measure import page_cache, threads, witness
+from loadtune.measure.given import Given, Noted, most_outstanding
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
 
 _CHUNK = 8192
 """Indices turned into Python numbers at a time: a permutation of a billion is drawn without a list of it."""
-
-
-_GRACE_SECONDS = 0.05
-"""How long a worker whose pipe broke is given to be seen as ended."""
 
 
 class EndlessBatches:
@@ -41,6 +38,7 @@ class EndlessBatches:
         self._batch_size = batch_size
         self.asked: deque[int] = deque()
         """Sizes of the batches that were asked for and not yet taken, oldest first."""
+        self.given = Given()
 
     def __iter__(self) -> Iterator[list[Any]]:
         batch: list[Any] = []
@@ -48,7 +46,7 @@ class EndlessBatches:
             batch.append(index)
             if len(batch) == self._batch_size:
                 self.asked.append(len(batch))
-                yield batch
+                yield self.given.note(batch)
                 batch = []
 
 
@@ -58,11 +56,12 @@ class RepeatedBatches:
     def __init__(self, batch_sampler: Iterable[Any]) -> None:
         self._batch_sampler = batch_sampler
         self.asked: deque[int] = deque()
+        self.given = Given()
 
     def __iter__(self) -> Iterator[Any]:
         for batch in _endless(lambda number: _pass_of(self._batch_sampler, number)):
             self.asked.append(len(batch) if hasattr(batch, "__len__") else 1)
-            yield batch
+            yield self.given.note(batch)
 
 
 class StandIn(IterableDataset[Any]):
@@ -217,9 +216,11 @@ class Stream:
             sampler: Any = RepeatedBatches(workload.batch_sampler)
         elif config.batch_size is None:
             # Without automatic batching each index is an item, so the sampler itself is endless.
-            return DataLoader(workload.dataset, batch_size=None, sampler=_Repeated(_passes(workload, seed)), **kwargs)
+            items = _Repeated(_passes(workload, seed), most_kept=most_outstanding(config))
+            return DataLoader(workload.dataset, batch_size=None, sampler=items, **kwargs)
         else:
             sampler = EndlessBatches(_passes(workload, seed), config.batch_size)
+        sampler.given = Given(most_outstanding(config))
         # Batches of several sizes in any order cannot be told apart by what was asked for.
         self._asked = sampler.asked if config.in_order or config.batch_size is not None else None
         return DataLoader(workload.dataset, batch_sampler=sampler, **kwargs)
@@ -227,6 +228,11 @@ class Stream:
     def start(self) -> None:
         """Start the workers."""
         self._iterator = iter(self.loader)
+
+    @property
+    def iterator(self) -> Any:
+        """Torch's own iterator, or that of a loader of its own kind; None before the start."""
+        return self._iterator
 
     def next(self) -> Any:
         """Return the next batch."""
@@ -250,17 +256,6 @@ class Stream:
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers."""
         return [worker.pid for worker in getattr(self._iterator, "_workers", ())]
-
-    def ended_workers(self) -> str | None:
-        """Return how the workers that ended by themselves did, or None while all run."""
-        endings: list[str] = []
-        for number, worker in enumerate(getattr(self._iterator, "_workers", ())):
-            worker.join(_GRACE_SECONDS if worker.exitcode is None and not endings else 0)
-            if worker.exitcode is not None:
-                code = worker.exitcode
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-                endings.append(f"worker {number} {how}")
-        return ", ".join(endings) or None
 
     def kill(self) -> None:
         """End the workers at once, without waiting for it; what they hold ahead is of no use to anybody."""
@@ -293,11 +288,12 @@ def _workload_as_asked(loader: DataLoader[Any], config: LoaderConfig, name: str)
 
 
 class _Repeated:
-    def __init__(self, draw: Callable[[int], Iterable[Any]]) -> None:
+    def __init__(self, draw: Callable[[int], Iterable[Any]], *, most_kept: int) -> None:
         self._draw = draw
+        self.given = Given(most_kept)
 
     def __iter__(self) -> Iterator[Any]:
-        return _endless(self._draw)
+        return map(self.given.note, _endless(self._draw))
 
 
 def epoch_loader(source: Source, config: LoaderConfig, seed: int) -> Any:
@@ -313,9 +309,16 @@ def epoch_loader(source: Source, config: LoaderConfig, seed: int) -> Any:
     dataset: Dataset[Any] = workload.dataset
     if isinstance(dataset, IterableDataset):
         return DataLoader(dataset, batch_size=config.batch_size, drop_last=config.drop_last, **kwargs)
+    kept = most_outstanding(config)
     if workload.batch_sampler is not None:
-        return DataLoader(dataset, batch_sampler=workload.batch_sampler, **kwargs)
-    kwargs.update(batch_size=config.batch_size, drop_last=config.drop_last)
-    if workload.sampler is not None:
-        return DataLoader(dataset, sampler=workload.sampler, **kwargs)
-    return DataLoader(dataset, shuffle=True, **kwargs)
+        return DataLoader(dataset, batch_sampler=Noted(workload.batch_sampler, kept), **kwargs)
+    sampler = workload.sampler if workload.sampler is not None else _shuffled(dataset, kwargs)
+    if config.batch_size is None:
+        return DataLoader(dataset, batch_size=None, sampler=Noted(sampler, kept), **kwargs)
+    batches = BatchSampler(sampler, config.batch_size, config.drop_last)
+    return DataLoader(dataset, batch_sampler=Noted(batches, kept), **kwargs)
+
+
+def _shuffled(dataset: Any, kwargs: dict[str, Any]) -> RandomSampler:
+    """Return what ``shuffle=True`` makes."""
+    return RandomSampler(dataset, generator=kwargs["generator"])

@@ -22,12 +22,14 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, page_cache, steady, threads
+from loadtune.measure import accelerator, aftermath, page_cache, steady, threads
+from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
 from loadtune.measure.stream import Stream, epoch_loader
 from loadtune.measure.witness import Beats
+from loadtune.record.failure import Aftermath
 from loadtune.record.results import EpochMeasurement, SteadyMeasurement
 from loadtune.workloads.source import Source
 
@@ -56,6 +58,9 @@ class Observer(Protocol):
 
     def wait(self) -> None:
         """Wait until the look asked for last is over."""
+
+    def failed(self, seen: Aftermath, suspects: Suspects | None) -> None:
+        """Be told what was to be seen when the trial raised, while its workers were there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,9 +143,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         if plan.pause_seconds is not None:
             _pause(loop, config, plan.pause_seconds, observer)
     except Exception as error:
-        ended = stream.ended_workers()
-        if ended:
-            raise WorkerEndedError(ended) from error
+        _tell(error, observer, stream.iterator, loop.consumer)
         raise
     finally:
         page_cache.note_held((os.getpid(), *stream.worker_pids()))
@@ -159,7 +162,23 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         reshuffled_passes=not stream.restarts,
         passes=taken / source.samples if source.samples else None,
     )
-    return replace(measured, epochs=_short_epochs(source, request, measured, stream, observer.beats))
+    try:
+        return replace(measured, epochs=_short_epochs(source, request, measured, stream, observer.beats))
+    except Exception as error:
+        _tell(error, observer, None, loop.consumer)
+        raise
+
+
+def _tell(error: Exception, observer: Observer, iterator: Any, consumer: Consumer) -> None:
+    """Tell the observer what is to be seen after an error.
+
+    Raises:
+        WorkerEndedError: Workers ended by themselves, which is what is to be said of it.
+    """
+    seen, suspects = aftermath.read(error, iterator, consumer)
+    observer.failed(seen, suspects)
+    if seen.workers:
+        raise WorkerEndedError(", ".join(map(str, seen.workers))) from error
 
 
 def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Observer, asked: float) -> None:

@@ -24,7 +24,8 @@ FILE_PREFIX = "stands-"
 BEATS_BYTES = 8
 Beats = list[int] | memoryview
 """One number, at [0]."""
-_FETCHING = os.path.join("torch", "utils", "data", "_utils", "fetch.py")  # noqa: PTH118 - the end of a name
+FETCHING = os.path.join("torch", "utils", "data", "_utils", "fetch.py")  # noqa: PTH118 - the end of a name
+"""Where torch goes through the samples of a batch."""
 _LONGEST = 80
 
 
@@ -62,7 +63,7 @@ def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
     info = get_worker_info()
     said: dict[str, object] = {"worker": info.id if info is not None else None}
     while frame is not None:
-        if frame.f_code.co_filename.endswith(_FETCHING):
+        if frame.f_code.co_filename.endswith(FETCHING):
             # torch names the index so, in the comprehension that goes through a batch, or in the function around it.
             said.setdefault("sample", _brief(frame.f_locals.get("idx")))
             said["batch"] = _brief(frame.f_locals.get("possibly_batched_index"))

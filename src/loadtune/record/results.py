@@ -8,6 +8,7 @@ from typing import Any, Literal
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
 from loadtune.record.contents import Contents
+from loadtune.record.failure import FailureEvidence
 
 SCHEMA = "loadtune.run/1"
 
@@ -206,6 +207,10 @@ class TrialRecord:
     threads: ThreadMeasurement = field(default_factory=ThreadMeasurement)
     affinity: Affinity | None = None
     """None where all its processes may run wherever the sweep may, or where the system does not tell."""
+    failure_evidence: FailureEvidence | None = None
+    """What a failed trial left to be read."""
+    failure_advice: str | None = None
+    """The next step after a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +352,10 @@ class TrialResult:
     """The rate with every copy of a sample counted, where ``unique_share`` is known. JSON only."""
     unique_share: float | None = None
     """Share of the delivered samples that count as unique; None where that was not looked for. JSON only."""
+    failure_evidence: FailureEvidence | None = None
+    """What the failed trial left to be read. JSON only."""
+    failure_advice: str | None = None
+    """The next step after the failure. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -363,6 +372,8 @@ JSON_ONLY_FIELDS = (
     "throttled_share",
     "delivered_samples_per_second",
     "unique_share",
+    "failure_evidence",
+    "failure_advice",
 )
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 

@@ -10,8 +10,8 @@ import math
 import resource
 from dataclasses import dataclass, field
 
+from loadtune.record.failure import Failure
 from loadtune.run.memory import descendants, open_files
-from loadtune.run.postmortem import Failure
 
 EVERY = 5
 """Every so many glances the open files are counted: half a second."""

@@ -1,4 +1,7 @@
-"""What ended a trial: from exit status, exception and stderr to the kind of failure and a sentence."""
+"""What a trial said at its end: from exception, exit status and stderr to a first kind of failure and a sentence.
+
+What was said is not always what happened: ``judge.cause`` holds it against the evidence.
+"""
 
 from __future__ import annotations
 
@@ -6,85 +9,130 @@ import os
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from loadtune.record.failure import Aftermath, Failure, FailureKind, ProcessEnd
 from loadtune.run.stands import Stand
 
+_RAISED = r"^(?:Caught |[\w.]*\b)"
+"""A line begins with the type that was raised: words that a message quotes decide nothing."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a trial gave no numbers."""
-
-    kind: str
-    """A class of docs/failures.md."""
-    reason: str
-
-
-_PATTERNS: tuple[tuple[str, str], ...] = (
+PATTERNS: tuple[tuple[FailureKind, str], ...] = (
+    ("pin_memory", r"in pin memory thread|Pin memory thread exited unexpectedly"),
     (
         "shm_full",
-        r"unable to allocate shared memory|[Bb]us error|SIGBUS|out of shared memory|No space left on device.*shm",
+        (
+            r"unable to allocate shared memory|[Uu]nexpected bus error encountered in worker|Bus error|SIGBUS"
+            r"|out of shared memory|No space left on device.*shm|torch_\d+_\d+.*No space left on device"
+        ),
     ),
     ("open_files", r"Too many open files|received \d+ items of ancdata|unable to open shared memory object"),
     (
-        "device_oom",
+        "host_oom",
         (
-            r"(CUDA|HIP|XPU|MPS backend) out of memory|OutOfMemoryError|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
-            r"|CUDA error: out of memory"
+            r"Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|Unable to allocate .* for an array"
+            rf"|{_RAISED}(Array)?MemoryError\b|WinError 1455"
         ),
     ),
     (
-        "host_oom",
+        "device_oom",
         (
-            r"Cannot allocate memory|DefaultCPUAllocator: (can't|not enough)|Unable to allocate .* array|MemoryError"
-            r"|WinError 1455"
+            rf"{_RAISED}OutOfMemoryError\b|{_RAISED}(Runtime|Accelerator)Error: "
+            r"((CUDA|HIP|XPU|MPS backend) out of memory|(CUDA|HIP) error: out of memory"
+            r"|(?=.*CU(BLAS|DNN)_STATUS_ALLOC_FAILED))"
         ),
     ),
     ("size_limit", r"invalid configuration argument|canUse32BitIndexMath|INT_MAX"),
     ("library", r"CUDNN_STATUS_(NOT_SUPPORTED|EXECUTION_FAILED|INTERNAL_ERROR)|[Uu]nable to find an engine"),
     ("last_batch", r"Expected more than 1 value per channel"),
     ("cuda_in_worker", r"Cannot re-initialize CUDA in forked subprocess"),
-    ("pin_memory", r"in pin memory thread|Pin memory thread exited unexpectedly"),
     ("main_guard", r"bootstrapping phase|freeze_support\(\)"),
     (
         "pickle",
         r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error|Ran out of input",
     ),
     ("hung", r"DataLoader timed out after"),
-    ("worker_error", r"Caught \w+ in DataLoader worker process"),
-    ("worker_killed", r"killed by (signal|SIG)|ConnectionResetError|EOFError"),
-    ("worker_error", r"exited unexpectedly|ended with exit code"),
+    ("environment", r"daemonic processes are not allowed|BlockingIOError.*Resource temporarily|can't start new thread"),
     (
-        "environment",
+        "shards",
         (
-            r"daemonic processes are not allowed|BlockingIOError.*Resource temporarily unavailable"
-            r"|can't start new thread"
+            r"Too many dataloader workers: \d+ \(max is dataset\.(num_shards|n_shards)"
+            r"|Length of IterableDataset .* was reported|a worker's share of it is empty"
         ),
     ),
+    ("worker_error", r"in DataLoader worker process \d+"),
+    ("worker_killed", r"killed by (signal|SIG)"),
+    ("worker_error", r"exited unexpectedly|ended with exit code"),
 )
 """Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
 
+_OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batch", "shards")
+"""What a worker's own exception cannot mean: its words are those of the data set then, which reads pickles itself."""
+_LOGGED: tuple[FailureKind, ...] = ("shards",)
+"""Said on standard error by loaders that run."""
+_NOISE = re.compile(
+    r"^Exception ignored in: .*\n(?:(?:Traceback|\s).*\n)*.*AssertionError: can only (?:join|test) a child process.*\n?"
+    r"|^.*can only (?:join|test) a child process.*\n?|^.*Warning: .*\n?",
+    re.MULTILINE,
+)
+"""What a dying loader's children say of each other, and warnings: they tell nothing of the end."""
+_PINNING_ENDED = re.compile(
+    r"_get_data\(\)\n(?:\s*\^+\n)?ValueError: not enough values to unpack \(expected 2, got 0\)"
+)
+"""In torch's own line, the pinning thread has handed on nothing; anywhere else it is the data set's own mistake."""
 
-def explain_exception(type_name: str, message: str) -> Failure:
-    """Return the failure that an exception in the measuring process stands for."""
-    # A worker's exception carries its traceback along, and lines of source say nothing about what happened.
-    said = [line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    ")]
-    kind = _kind("\n".join(said)) or "user_error"
-    last = _last_line(message) or "no message"
-    return Failure(kind=kind, reason=last if last.startswith(type_name) else f"{type_name}: {last}")
+
+def explain_exception(
+    type_name: str, message: str, *, traceback: str = "", stderr: str = "", aftermath: Aftermath | None = None
+) -> Failure:
+    """Return the failure that an exception in the measuring process stands for, as far as its words go.
+
+    Args:
+        type_name: What was raised.
+        message: A worker's exception carries its traceback along.
+        traceback: Of the measuring process.
+        stderr: The end of what all processes of the trial wrote; heard where a worker left without a word to torch.
+        aftermath: What was to be seen then.
+    """
+    # Lines of source say nothing about what happened.
+    said = "\n".join(line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    "))
+    last = last_line(message) or "no message"
+    reason = last if last.startswith(type_name) else f"{type_name}: {last}"
+    if aftermath is not None and aftermath.workers:
+        return _worker_ended(aftermath.workers, stderr)
+    if aftermath is not None and aftermath.sample is not None:
+        reason = f"sample {aftermath.sample} raised {reason}"
+    if _PINNING_ENDED.search(traceback):
+        return Failure(kind="pin_memory", reason=reason)
+    in_worker = "in DataLoader worker process" in message
+    return Failure(kind=_kind(said, without=_OF_START if in_worker else ()) or "user_error", reason=reason)
+
+
+def _worker_ended(workers: Sequence[ProcessEnd], stderr: str) -> Failure:
+    """Return the failure of workers that ended by themselves: their signals tell, else what they wrote."""
+    endings = ", ".join(map(str, workers))
+    heard = clean(stderr)
+    if any(end.signal == "SIGBUS" for end in workers):
+        return Failure(kind="shm_full", reason=endings)
+    if any(end.signal is not None for end in workers):
+        return Failure(kind="worker_killed", reason=endings)
+    words = last_line(heard)
+    return Failure(
+        kind=_kind(heard, without=_LOGGED) or "worker_error",
+        reason=f"{endings}{f'; its last words: {words}' if words else ''}",
+    )
 
 
 def explain_status(status: int, stderr_tail: str) -> Failure:
     """Return the failure that the exit status of the measuring process stands for."""
-    how = ending(status)
-    said = _last_line(stderr_tail)
+    heard = clean(stderr_tail)
+    words = last_line(heard)
     return Failure(
-        kind=_kind(stderr_tail) or "trial_killed",
-        reason=f"the measuring process {how}{f'; its last words: {said}' if said else ''}",
+        kind=_kind(heard, without=_LOGGED) or "trial_killed",
+        reason=f"the measuring process {ending(status)}{f'; its last words: {words}' if words else ''}",
     )
 
 
-def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]) -> Failure:
+def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand], stderr: str = "") -> Failure:
     """Return the failure of a trial that did not go on, or was not over in time.
 
     Args:
@@ -92,6 +140,7 @@ def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]
         stalled: Whether batches had come and then came no more.
         batches: How many had come.
         stands: Where its processes stood.
+        stderr: The end of what they wrote: a batch that cannot be handed over is lost with a word there alone.
     """
     if stalled:
         what = f"no batch for {seconds:.0f} s after {batches} (a third of --trial-timeout, or ten of its longest waits)"
@@ -99,7 +148,18 @@ def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]
         what = f"no result after {seconds:.0f} s (--trial-timeout), {batches} batches had come"
     else:
         what = f"no batch in {seconds:.0f} s (--trial-timeout)"
-    return Failure(kind="hung", reason=f"{what}; it was killed{_where(stands)}")
+    lost = _lost(clean(stderr))
+    words = f"; a worker lost its batch: {last_line(lost)}" if lost else ""
+    kind = _kind(lost) if lost else None
+    return Failure(kind=kind or "hung", reason=f"{what}; it was killed{_where(stands)}{words}", hung=True)
+
+
+def _lost(heard: str) -> str:
+    """Return what the thread that hands a worker's batches over said when it could not."""
+    found = re.search(
+        r'File ".*multiprocessing/queues\.py", line \d+, in _feed\n(?:.*\n)*?^(\w[\w.]*: .*)$', heard, re.MULTILINE
+    )
+    return found[1] if found else ""
 
 
 def _where(stands: Sequence[Stand]) -> str:
@@ -115,22 +175,39 @@ def _where(stands: Sequence[Stand]) -> str:
 
 def out_of_time() -> Failure:
     """Return why a trial that the time budget cut short has no number; it says nothing against the configuration."""
-    return Failure(kind="", reason="the time budget ended while it was measured")
+    return Failure(kind=None, reason="the time budget ended while it was measured")
 
 
-def _kind(text: str) -> str | None:
-    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), None)
+def clean(text: str) -> str:
+    """Return what was written without the lines that tell nothing of the end."""
+    return _NOISE.sub("", text)
+
+
+def _kind(text: str, without: Sequence[FailureKind] = ()) -> FailureKind | None:
+    found = (kind for kind, pattern in PATTERNS if kind not in without and re.search(pattern, text, re.MULTILINE))
+    return next(found, None)
 
 
 def ending(status: int) -> str:
     """Return how a process ended, from its status as the kernel encodes it."""
+    words = how_it_ended(status)
+    return words if os.WIFSIGNALED(status) else f"{words} and gave no result"
+
+
+def how_it_ended(status: int) -> str:
+    """Return ``was killed by SIGSEGV`` or ``ended with exit code 3``."""
+    end = process_end(status)
+    return str(end).removeprefix(f"{end.who} ")
+
+
+def process_end(status: int) -> ProcessEnd:
+    """Return how the measuring process ended, from its status as the kernel encodes it."""
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by {signal.Signals(number).name}"
-    return f"ended with exit code {os.WEXITSTATUS(status)} and gave no result"
+        return ProcessEnd(signal=signal.Signals(os.WTERMSIG(status)).name)
+    return ProcessEnd(exit_code=os.WEXITSTATUS(status))
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     """Return the line that says what happened: the last one, where tracebacks put it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:400] if lines else ""

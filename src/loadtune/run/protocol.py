@@ -8,6 +8,7 @@ import sys
 import msgspec
 
 from loadtune.describe.plan import TrialRequest
+from loadtune.record.failure import Aftermath, Alone
 from loadtune.record.results import Probe, SteadyMeasurement
 
 MAX_MESSAGE_BYTES = 1 << 18
@@ -101,6 +102,38 @@ class Raised(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     type_name: str
     message: str
     traceback_tail: str
+    aftermath: Aftermath = Aftermath()
+    suspects: int = 0
+    """Samples at one of which a worker failed; where there are any, the process waits to be told to load them."""
+
+
+class LoadAlone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To a trial's process that raised: load the samples at which a worker failed one by one, and then end."""
+
+    seconds: float
+    """For how long; 0 is to end at once."""
+
+
+class Replay(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the host: load the batch at which a trial without workers died once more, sample by sample, in a child."""
+
+    request: TrialRequest
+    scratch: str
+    batch: int
+    """Its number in the trial's order of samples."""
+    seconds: float
+
+
+class Trying(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the process that loads samples alone: the index of the one that comes next."""
+
+    sample: str
+
+
+class LoadedAlone(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the process that loads samples alone: what came of it."""
+
+    alone: Alone
 
 
 class Leaving(msgspec.Struct, tag=True, frozen=True, kw_only=True):
@@ -115,7 +148,10 @@ class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Process ids of all of them."""
 
 
-Message = Setup | Ready | Unusable | RunTrial | Started | Begin | Look | Looked | Measured | Raised | Leaving | Ended
+Message = (
+    Setup | Ready | Unusable | RunTrial | Started | Begin | Look | Looked | Measured | Raised | LoadAlone | Replay
+    | Trying | LoadedAlone | Leaving | Ended
+)  # fmt: skip
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

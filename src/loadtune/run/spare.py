@@ -12,27 +12,27 @@ import select
 from collections.abc import Callable
 
 from loadtune.measure.lifeline import die_with_parent
-from loadtune.run.protocol import Channel, Leaving, RunTrial, Started
+from loadtune.run.protocol import Channel, Leaving, Replay, RunTrial, Started
 
 
 class Spare:
     """A forked child that leads a process group of its own, carries out one order and ends.
 
     Args:
-        run: Carries it out, in the child.
+        obey: Carries it out, in the child.
     """
 
-    def __init__(self, run: Callable[[RunTrial], None]) -> None:
+    def __init__(self, obey: Callable[[RunTrial | Replay], None]) -> None:
         self._line, there = Channel.pair()
         host, self.pid = os.getpid(), os.fork()
         if self.pid == 0:
             os.setsid()
             die_with_parent(host)
             self._line.close()
-            _obey(Channel(there), run)
+            _serve(Channel(there), obey)
         there.close()
 
-    def begin(self, order: RunTrial) -> None:
+    def begin(self, order: RunTrial | Replay) -> None:
         """Give the order, and wait until it is taken.
 
         Raises:
@@ -59,12 +59,12 @@ class Spare:
         self._line.close()
 
 
-def _obey(line: Channel, run: Callable[[RunTrial], None]) -> None:
+def _serve(line: Channel, obey: Callable[[RunTrial | Replay], None]) -> None:
     try:
         order = line.receive()
-        if isinstance(order, RunTrial):
+        if isinstance(order, (RunTrial, Replay)):
             line.send(Started(pid=os.getpid()))
-            run(order)
+            obey(order)
             line.send(Leaving())
     finally:
         os._exit(0)

@@ -12,16 +12,19 @@ from types import TracebackType
 
 import msgspec
 
+from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import TrialRequest
 from loadtune.errors import LoadtuneError, TrialHostError
+from loadtune.judge.remedy import advice
 from loadtune.record import cgroups
+from loadtune.record.failure import Failure, FailureEvidence
 from loadtune.record.results import MemoryMeasurement, Probe, Status, SteadyMeasurement, ThreadMeasurement, TrialRecord
 from loadtune.run import memory
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.page_cache import ColdFiles
-from loadtune.run.postmortem import Failure
 from loadtune.run.protocol import RunTrial, Setup
+from loadtune.run.scene import Scene
 from loadtune.run.watch import Patience, RunningTrial
 
 
@@ -63,6 +66,7 @@ class Supervisor:
         self._timeout = trial_timeout_seconds
         self._clock = clock
         self._root = root
+        self._scene = Scene(root)
         self._host = TrialHost(setup)
         try:
             probe = _given(self._host.ready())
@@ -94,7 +98,8 @@ class Supervisor:
         failure = outcome if isinstance(outcome, Failure) else None
         status: Status = "ok"
         if failure is not None:
-            status = {"hung": "hung", "": "interrupted"}.get(failure.kind, "failed")  # type: ignore[assignment]
+            status = "interrupted" if failure.kind is None else "hung" if failure.hung else "failed"
+        evidence = trial.evidence if trial is not None else None
         return TrialRecord(
             order=request.order,
             block=request.block,
@@ -102,8 +107,10 @@ class Supervisor:
             config=request.config,
             drop_last=request.drop_last,
             status=status,
-            failure_kind=failure.kind or None if failure else None,
+            failure_kind=failure.kind if failure else None,
             failure_reason=failure.reason if failure else None,
+            failure_evidence=evidence,
+            failure_advice=self._advice(failure, request.config, evidence),
             started_at=started_at,
             seconds=self._clock() - began,
             steady=outcome if isinstance(outcome, SteadyMeasurement) else None,
@@ -124,7 +131,7 @@ class Supervisor:
         if self.probe.isolation == "fork":
             if not self._host.is_alive():  # it was killed between two trials, by no fault of this one
                 self._restart()
-            trial = RunningTrial(self._host, self._device, patience=patience, clock=self._clock)
+            trial = self._trial(self._host, request, patience)
             outcome = trial.follow(RunTrial(request=request, scratch=self._host.scratch, fork=True))
             if not self._host.is_alive():
                 self._restart()
@@ -132,10 +139,20 @@ class Supervisor:
         try:
             with TrialHost(self._again) as host:
                 host.ready()
-                trial = RunningTrial(host, self._device, patience=patience, clock=self._clock)
+                trial = self._trial(host, request, patience)
                 return trial.follow(RunTrial(request=request, scratch=host.scratch, fork=False)), trial
         except LoadtuneError as error:
             return Failure(kind="user_error", reason=str(error)), None
+
+    def _trial(self, host: TrialHost, request: TrialRequest, patience: Patience) -> RunningTrial:
+        return RunningTrial(
+            host, self._device, patience=patience, clock=self._clock, scene=self._scene, config=request.config
+        )
+
+    def _advice(self, failure: Failure | None, config: LoaderConfig, evidence: FailureEvidence | None) -> str | None:
+        if failure is None or failure.kind is None:
+            return None
+        return advice(failure.kind, config, self.probe, evidence or FailureEvidence()) or None
 
     def _restart(self) -> None:
         self._host.close()

@@ -17,10 +17,12 @@ from loadtune.describe.space import auto_workers
 from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
 from loadtune.judge.feasible import refusal
+from loadtune.judge.remedy import advice
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import group_configs
 from loadtune.judge.unique import counting_unique
 from loadtune.record.environment import read_environment, resolve_limits
+from loadtune.record.failure import FailureEvidence
 from loadtune.record.limits import cpu_limits, least, read_process_limits
 from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
@@ -309,9 +311,16 @@ class _Loop:
             status="refused",
             failure_kind=reason.kind,
             failure_reason=reason.reason,
+            failure_advice=advice(reason.kind, request.config, self._probe, self._room()),
             started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             seconds=0.0,
             isolation=self._probe.isolation,
+        )
+
+    def _room(self) -> FailureEvidence:
+        """Return what a refusal goes by."""
+        return FailureEvidence(
+            shm_total_bytes=self._environment.shm_free_bytes, host_limit_bytes=self._limits.host_memory_bytes
         )
 
     def _next_request(self) -> TrialRequest | None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import open_files, page_cache
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.record.failure import Aftermath
 from loadtune.run.content_check import with_contents
 from loadtune.run.memory import read_process
 from loadtune.run.postmortem import ending
@@ -33,19 +34,24 @@ from loadtune.run.protocol import (
     Begin,
     Channel,
     Ended,
+    LoadAlone,
+    LoadedAlone,
     Look,
     Looked,
     Measured,
     Raised,
     Ready,
+    Replay,
     RunTrial,
     Setup,
     Started,
+    Trying,
     Unusable,
 )
 from loadtune.run.spare import Spare
 
 if TYPE_CHECKING:
+    from loadtune.measure.alone import Suspects
     from loadtune.measure.witness import Beats
     from loadtune.record.results import Probe
     from loadtune.workloads.source import Source
@@ -75,11 +81,11 @@ def _serve(channel: Channel, source: Source, setup: Setup) -> None:
     forks: _Forks | None = None
     while True:
         order = channel.receive()
-        if not isinstance(order, RunTrial):
-            continue
-        if not order.fork:
+        if isinstance(order, RunTrial) and not order.fork:
             _run(channel, source, setup, order)
             return
+        if not isinstance(order, (RunTrial, Replay)):
+            continue
         forks = forks or _Forks(channel, source, setup)
         forks.serve(order)
 
@@ -219,19 +225,19 @@ def _unpicklable(source: Source, setup: Setup) -> str | None:
 
 
 class _Forks:
-    """Runs each trial in a child that was forked ahead of it."""
+    """Carries each order out in a child that was forked ahead of it."""
 
     def __init__(self, channel: Channel, source: Source, setup: Setup) -> None:
         self._channel = channel
-        self._run = partial(_run, channel, source, setup)
+        self._obey = partial(_obey, channel, source, setup)
         self._own = set(children())  # what the data set itself has started stays
-        self._spare = Spare(self._run)
+        self._spare = Spare(self._obey)
 
-    def serve(self, order: RunTrial) -> None:
-        """Run one trial to its end, and leave nothing of it."""
+    def serve(self, order: RunTrial | Replay) -> None:
+        """Carry one order out to its end, and leave nothing of it."""
         trial = self._begun(order)
         trial.wait_until_leaving()
-        self._spare = Spare(self._run)
+        self._spare = Spare(self._obey)
         _, status = os.waitpid(trial.pid, 0)
         trial.close()
         # The child killed its workers before it left; if it died, they are still there.
@@ -240,15 +246,22 @@ class _Forks:
         ended = end_orphans({*self._own, self._spare.pid})
         self._channel.send(Ended(status=status, pids=(trial.pid, *ended)))
 
-    def _begun(self, order: RunTrial) -> Spare:
+    def _begun(self, order: RunTrial | Replay) -> Spare:
         try:
             self._spare.begin(order)
         except EOFError:  # killed while it waited, by whatever kills here
             self._spare.close()
             end_orphans(self._own)
-            self._spare = Spare(self._run)
+            self._spare = Spare(self._obey)
             self._spare.begin(order)
         return self._spare
+
+
+def _obey(channel: Channel, source: Source, setup: Setup, order: RunTrial | Replay) -> None:
+    if isinstance(order, RunTrial):
+        _run(channel, source, setup, order)
+    else:
+        _replay(channel, source, order)
 
 
 def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> None:
@@ -260,12 +273,23 @@ def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> N
     multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
     witness.begin(message.scratch)
     page_cache.begin(setup.notes)
+    observer = _AskingObserver(channel, witness.beats(setup.beats))
     try:
-        measured = run_trial(source, message.request, _AskingObserver(channel, witness.beats(setup.beats)))
+        measured = run_trial(source, message.request, observer)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a data set raises is a result
-        channel.send(Raised(type_name=type(error).__name__, message=str(error)[:4000], traceback_tail=_tail(error)))
+        observer.tell(error)
     else:
         channel.send(Measured(steady=measured))
+
+
+def _replay(channel: Channel, source: Source, message: Replay) -> None:
+    from loadtune.measure.alone import suspects_of  # noqa: PLC0415
+
+    channel.send(Started(pid=os.getpid()))
+    suspects = suspects_of(source, message.request, message.batch)
+    if suspects is not None:
+        alone = suspects.load(message.seconds, lambda sample: channel.send(Trying(sample=sample)))
+        channel.send(LoadedAlone(alone=alone))
 
 
 def _tail(error: BaseException) -> str:
@@ -279,6 +303,8 @@ class _AskingObserver:
     def __init__(self, channel: Channel, beats: Beats) -> None:
         self._channel = channel
         self.beats = beats
+        self._aftermath = Aftermath()
+        self._suspects: Suspects | None = None
 
     def begin(self, workers: Sequence[int]) -> None:
         self._channel.send(Begin(workers=tuple(workers)))
@@ -291,6 +317,28 @@ class _AskingObserver:
 
     def wait(self) -> None:
         self._channel.receive()
+
+    def failed(self, seen: Aftermath, suspects: Suspects | None) -> None:
+        self._aftermath, self._suspects = seen, suspects
+
+    def tell(self, error: BaseException) -> None:
+        """Say what was raised; where a worker failed at known samples, load these alone when told to."""
+        suspects = self._suspects
+        self._channel.send(
+            Raised(
+                type_name=type(error).__name__,
+                message=str(error)[:4000],
+                traceback_tail=_tail(error),
+                aftermath=self._aftermath,
+                suspects=len(suspects.indices) if suspects is not None else 0,
+            )
+        )
+        if suspects is None or not suspects.indices:
+            return
+        order = self._channel.receive()
+        if isinstance(order, LoadAlone) and order.seconds > 0:
+            alone = suspects.load(order.seconds, lambda sample: self._channel.send(Trying(sample=sample)))
+            self._channel.send(LoadedAlone(alone=alone))
 
 
 if __name__ == "__main__":

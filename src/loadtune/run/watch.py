@@ -8,15 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.record.failure import Failure, FailureEvidence
 from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeasurement, SteadyMeasurement
 from loadtune.run import affinity, memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
-from loadtune.run.postmortem import Failure
+from loadtune.run.inquest import Inquest
 from loadtune.run.process import kill_group
-from loadtune.run.protocol import Begin, Ended, Look, Looked, Measured, Message, Raised, RunTrial, Started
+from loadtune.run.protocol import (
+    Begin,
+    Ended,
+    LoadedAlone,
+    Look,
+    Looked,
+    Measured,
+    Message,
+    Raised,
+    RunTrial,
+    Started,
+    Trying,
+)
 from loadtune.run.residue import Residue
+from loadtune.run.scene import Scene
 from loadtune.run.threads import ThreadCounter
 
 GLANCE_SECONDS = 0.1
@@ -61,6 +75,10 @@ class Pulse:
         """How many have come."""
         return self._seen - self._before
 
+    def now(self) -> int:
+        """Return how many have come by now."""
+        return self._host.beats() - self._before
+
     def stalled_seconds(self, now: float, patience: Patience) -> float | None:
         """Return for how long no batch has come, where that is too long; the first one has all of the timeout."""
         seen, waited = self._host.beats(), now - self._since
@@ -75,9 +93,18 @@ class RunningTrial:
     """Follows one trial from request to end."""
 
     def __init__(
-        self, host: TrialHost, device: DeviceMemory, *, patience: Patience, clock: Callable[[], float]
+        self,
+        host: TrialHost,
+        device: DeviceMemory,
+        *,
+        patience: Patience,
+        clock: Callable[[], float],
+        scene: Scene,
+        config: LoaderConfig,
     ) -> None:
         self._host = host
+        self._files = OpenFiles()
+        self._inquest = Inquest(host, scene, config, self._files)
         self._device = device
         self._began = clock()
         self._patience = patience
@@ -89,7 +116,6 @@ class RunningTrial:
         self._shm_before = memory.shm_used_bytes()
         self._gpu_before = device.used_bytes()
         self._looks: list[tuple[int, memory.TreeMemory]] = []
-        self._files = OpenFiles()
         self._shm_peak = 0
         self._gpu_peak: int | None = None
         self._residue = Residue()
@@ -101,6 +127,11 @@ class RunningTrial:
         self.stderr_tail = ""
         self.left_behind: LeftBehind | None = None
 
+    @property
+    def evidence(self) -> FailureEvidence | None:
+        """What there is to be known of a failure; None where there was none."""
+        return self._inquest.evidence
+
     def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
         """Send the order and return what became of it."""
         try:
@@ -108,15 +139,24 @@ class RunningTrial:
             while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
                 if self._outcome is None:
                     self._watch()
-                elif self._is_abandoned():
+                    continue
+                if self._inquest.is_late(self._clock()):
+                    self._kill()
+                if self._is_abandoned():
                     self._abandon()
                     break
         except EOFError:
             self._status = self._host.wait()
         self.left_behind = self._residue.after(self._ended)
         tail = self._host.stderr_tail()
-        self.stderr_tail = self.stderr_tail or (tail if not isinstance(self._outcome, SteadyMeasurement) else "")
-        return self._outcome or postmortem.explain_status(self._status, tail)
+        if isinstance(self._outcome, SteadyMeasurement):
+            return self._outcome
+        outcome = self._inquest.close(self._outcome or postmortem.explain_status(self._status, tail), self._status)
+        if outcome.kind == "trial_killed" and order.fork and not order.request.config.num_workers:
+            with contextlib.suppress(EOFError):
+                outcome = self._inquest.replay(outcome, order.request, self._pulse.now(), self._clock)
+        self.stderr_tail = self._inquest.traceback or self.stderr_tail or tail
+        return outcome
 
     def _is_abandoned(self) -> bool:
         """Return whether the trial's processes have had their time to end, since it is known what became of it."""
@@ -142,7 +182,7 @@ class RunningTrial:
             return True
         else:
             self._hear(message)
-        return not order.fork and isinstance(message, (Measured, Raised))
+        return not order.fork and isinstance(message, (Measured, Raised, LoadedAlone)) and not self._inquest.is_open
 
     def _hear(self, message: object) -> None:
         if isinstance(message, Started):
@@ -159,11 +199,16 @@ class RunningTrial:
             self.threads.end()
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            self._outcome = self._files.explain(postmortem.explain_exception(message.type_name, message.message))
-            self.stderr_tail = message.traceback_tail
+            heard = self._host.stderr_tail()
+            self.stderr_tail = "\n".join(part for part in (message.traceback_tail, heard) if part)
+            left = self._patience.within_seconds - (self._clock() - self._began)
+            self._outcome = self._inquest.raised(message, heard, now=self._clock(), left_seconds=left)
+        elif isinstance(message, (Trying, LoadedAlone)):
+            self._inquest.hear(message)
 
     def _glance(self) -> None:
         self.threads.count()
+        self._inquest.glance()
         used = memory.shm_used_bytes()
         if used is not None and self._shm_before is not None:
             self._shm_peak = max(self._shm_peak, used - self._shm_before)
@@ -189,6 +234,9 @@ class RunningTrial:
             self._outcome = postmortem.out_of_time()
         else:
             self._outcome = self._hung(stalled if stalled is not None else taken, stalled=stalled is not None)
+        self._kill()
+
+    def _kill(self) -> None:
         kill_group(self._pid if self._pid is not None else self._host.pid)
 
     def _hung(self, seconds: float, *, stalled: bool) -> Failure:
@@ -197,7 +245,7 @@ class RunningTrial:
         seen = stands.ask(pids, Path(self._host.scratch))
         told = sorted(seen, key=lambda stand: not stand.loading)
         self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
-        return postmortem.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
+        return self._inquest.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
 
     def memory(self, config: LoaderConfig) -> MemoryMeasurement:
         """Return what the looks and glances have seen."""

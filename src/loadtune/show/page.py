@@ -170,6 +170,8 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
     # The status column has the kind already where they are the same word.
     kind = trial.failure_kind if trial.failure_kind != trial.status else None
     failure = ": ".join(plain(part) for part in (kind, trial.failure_reason) if part)
+    if trial.failure_advice:
+        failure += f" → {plain(trial.failure_advice)}"
     return (
         "own" if trial.batch_size is None else format_count(trial.batch_size),
         format_count(trial.num_workers),

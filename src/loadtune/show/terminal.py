@@ -159,6 +159,7 @@ def _failures_table(failures: tuple[TrialResult, ...]) -> Table:
     said: dict[tuple[LoaderConfig, str], list[str]] = {}
     for trial in failures:
         why = f"{trial.status}: {plain(trial.failure_reason or trial.failure_kind or 'not measured')}"
+        why += f" → {plain(trial.failure_advice)}" if trial.failure_advice else ""
         # Rows that differ in drop_last alone share their trials, and so what went wrong: it is said once.
         said.setdefault((trial.config.steady, why), []).append(trial.config_id)
     for (_, why), names in said.items():

@@ -1,0 +1,114 @@
+"""The next step after a failure, with numbers where there are any; the long remedies are on the page of its kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.explain import pages
+from loadtune.judge.feasible import SHM, batches_at_once
+from loadtune.record.failure import FailureEvidence
+from loadtune.record.results import Probe
+from loadtune.units import format_bytes, format_count
+
+_MIB = 2**20
+
+
+def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str:
+    """Return the next step for a configuration that failed.
+
+    Args:
+        kind: A kind of failure; of one that has no page there is no advice.
+        config: What failed.
+        probe: What is known of the data set.
+        evidence: What is known of the failure, as far as it goes.
+    """
+    own = _WITH_NUMBERS.get(kind)
+    step = (own(config, probe, evidence) if own is not None else None) or first_step(kind)
+    return f"{step} (loadtune explain {kind})" if step else ""
+
+
+def first_step(kind: str) -> str:
+    """Return what the page of a kind says is to be done first; empty where it has no page."""
+    try:
+        page = pages.read(kind)
+    except FileNotFoundError:
+        return ""
+    todo = dict(page.sections)["What to do"]
+    first = re.split(r"^- ", todo, flags=re.MULTILINE)[1]
+    return " ".join(first.partition("\n\n")[0].split()).rstrip(".")
+
+
+def _shared_memory(config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str | None:
+    """(P·W + 1) batches have to fit."""
+    room, batch = evidence.shm_total_bytes, _batch_bytes(config, probe, evidence)
+    if room is None or not config.num_workers:
+        return None
+    needed = batches_at_once(config) * batch
+    size = _next_size(max(needed, room + 1))
+    larger = f"give {SHM} {format_bytes(size)} (docker run --shm-size={size // _MIB}m, or --ipc=host)"
+    if needed <= room:  # it ran full all the same: what is known of a batch's size is too little
+        return f"{larger}, or need less: fewer workers, a smaller batch, --prefetch-factor 1"
+    ahead = int(room // batch) - 1
+    if ahead < 1:
+        return (
+            f"{larger}: not one batch of {format_bytes(batch)} ahead of the one in use fits into {format_bytes(room)}"
+        )
+    return f"{larger}, or keep prefetch_factor × num_workers at {format_count(ahead)} or less with this batch size"
+
+
+def _batch_bytes(config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> float:
+    expected = (probe.shared_bytes_per_sample or 0.0) * (config.batch_size or 0)
+    return max(expected, evidence.batch_bytes or 0.0)
+
+
+def _next_size(needed: float) -> int:
+    """Return the next power of two of MiB."""
+    return _MIB << max(0, int((needed - 1) // _MIB)).bit_length()
+
+
+def _host_memory(config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    limit = evidence.host_limit_bytes
+    fewer = [f"--num-workers {config.num_workers // 2}"] if config.num_workers else []
+    fewer += [f"--batch-size {config.batch_size // 2}"] if config.batch_size and config.batch_size > 1 else []
+    if not fewer:
+        return None
+    under = f", or raise the limit of {format_bytes(limit)}" if limit is not None else ""
+    return f"need less: {' or '.join(fewer)}{under}"
+
+
+def _open_files(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    if evidence.open_files is None or evidence.open_files_limit is None:
+        return None
+    return (
+        f"raise the limit of open files (ulimit -Hn): {format_count(evidence.open_files)} of "
+        f"{format_count(evidence.open_files_limit)} were open in the process that takes the batches; or have fewer "
+        "tensors in a batch"
+    )
+
+
+def _device_memory(config: LoaderConfig, _probe: Probe, _evidence: FailureEvidence) -> str | None:
+    return f"try --batch-size {config.batch_size // 2}" if config.batch_size and config.batch_size > 1 else None
+
+
+def _worker(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    alone = evidence.alone
+    if alone is None:
+        return None
+    if alone.sample is not None:
+        return f"load the sample by itself, without a loader: dataset[{alone.sample}]"
+    if alone.all_well:
+        return "look at what only workers do: open files and clients in the worker, on first use"
+    return None
+
+
+_WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | None]] = {
+    "shm_full": _shared_memory,
+    "host_oom": _host_memory,
+    "open_files": _open_files,
+    "device_oom": _device_memory,
+    "worker_error": _worker,
+    "worker_killed": _worker,
+    "trial_killed": _worker,
+}

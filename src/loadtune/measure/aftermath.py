@@ -1,0 +1,151 @@
+"""What is to be seen when a loader has raised, before its workers are gone: read by the process that takes batches.
+
+Which batch failed is known from the exception: its traceback leads to torch's iterator, and this knows which task it
+was taking and which ones each worker still had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch.utils.data import IterableDataset
+
+from loadtune.measure import accelerator
+from loadtune.measure.alone import Suspects, brief
+from loadtune.measure.batches import count_bytes
+from loadtune.measure.consumer import Consumer
+from loadtune.measure.witness import FETCHING
+from loadtune.record.failure import Aftermath, ProcessEnd
+from loadtune.record.limits import read_process_limits
+
+SHM = "/dev/shm"  # noqa: S108 - where Linux keeps shared memory
+GRACE_SECONDS = 0.05
+"""How long a worker whose pipe broke is given to be seen as ended."""
+_MOST_INDICES = 64
+
+
+def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[Aftermath, Suspects | None]:
+    """Return what is to be seen after ``error``, and the batches that may have caused it in a worker.
+
+    Args:
+        error: What the loader, or torch's look after its workers, raised.
+        iterator: Torch's iterator, where the traceback does not lead to it; None where there is none.
+        consumer: Who took the batches.
+    """
+    _hush()
+    frames = list(_frames(error))
+    iterator = next((one for frame in frames if (one := _iterator_of(frame)) is not None), iterator)
+    workers = ended_workers(iterator)
+    suspects = _suspects(error, iterator, workers, frames)
+    free, total = accelerator.free_bytes(consumer.device) or (None, None)
+    seen = Aftermath(
+        workers=workers,
+        batch_bytes=float(count_bytes(consumer.held)) if consumer.held is not None else None,
+        shm_free_bytes=_shm_free_bytes(),
+        open_files=_open_files(),
+        open_files_limit=read_process_limits().open_files,
+        device_free_bytes=free,
+        device_total_bytes=total,
+        sample=_sample(frames),
+        batch=tuple(brief(index) for index in suspects.indices[:_MOST_INDICES]) if suspects else (),
+    )
+    return seen, suspects
+
+
+def _hush() -> None:
+    """Have torch's handler of SIGCHLD raise no more: which worker died is found out here, by asking it."""
+    for _ in range(2):  # it may raise just while it is taken away
+        with contextlib.suppress(RuntimeError):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def ended_workers(iterator: Any) -> tuple[ProcessEnd, ...]:
+    """Return how the workers that ended by themselves did."""
+    found: list[ProcessEnd] = []
+    for number, worker in enumerate(getattr(iterator, "_workers", ())):
+        worker.join(GRACE_SECONDS if worker.exitcode is None and not found else 0)
+        code = worker.exitcode
+        if code is not None:
+            name = signal.Signals(-code).name if code < 0 else None
+            found.append(ProcessEnd(worker=number, exit_code=code if code >= 0 else None, signal=name))
+    return tuple(found)
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    """Yield the frames that an exception went through, the innermost first."""
+    frames = []
+    step = error.__traceback__
+    while step is not None:
+        frames.append(step.tb_frame)
+        step = step.tb_next
+    yield from reversed(frames)
+
+
+def _iterator_of(frame: FrameType) -> Any:
+    one = frame.f_locals.get("self")
+    return one if hasattr(one, "_index_sampler") and hasattr(one, "_sampler_iter") else None
+
+
+def _sample(frames: list[FrameType]) -> str | None:
+    """Return the index of the sample that raised in this process, which torch's fetcher names ``idx``."""
+    fetching = [frame.f_locals for frame in frames if frame.f_code.co_filename.endswith(FETCHING)]
+    index = next((names["idx"] for names in fetching if "idx" in names), None)
+    return brief(index) if index is not None else None
+
+
+def _suspects(
+    error: BaseException, iterator: Any, workers: tuple[ProcessEnd, ...], frames: list[FrameType]
+) -> Suspects | None:
+    """Return the batches of the workers that ended, else the one whose exception was handed on by torch."""
+    tasks = getattr(iterator, "_task_info", None)
+    given = getattr(getattr(iterator, "_index_sampler", None), "given", None)
+    if tasks is None or given is None or isinstance(iterator._dataset, IterableDataset):  # noqa: SLF001
+        return None
+    if workers:
+        ended = {end.worker for end in workers}
+        numbers = sorted(number for number, task in tasks.items() if len(task) == 1 and task[0] in ended)
+    elif "in DataLoader worker process" in str(error):
+        numbers = [_task_taken(iterator, frames)]
+    else:
+        return None
+    try:
+        batches = [given.batch(number) for number in numbers]
+    except LookupError:
+        return None
+    return Suspects(
+        dataset=iterator._dataset,  # noqa: SLF001
+        collate=iterator._collate_fn,  # noqa: SLF001
+        batches=batches,
+        in_lists=bool(iterator._auto_collation),  # noqa: SLF001
+    )
+
+
+def _task_taken(iterator: Any, frames: list[FrameType]) -> int:
+    """Return the number of the task that was taken last: the one before the next in order, unless order is free."""
+    if not getattr(iterator, "_in_order", True):
+        taking = (frame.f_locals for frame in frames if frame.f_code.co_name == "_next_data")
+        found = next((names["idx"] for names in taking if isinstance(names.get("idx"), int)), None)
+        if found is not None:
+            return int(found)
+    return int(iterator._rcvd_idx) - 1  # noqa: SLF001
+
+
+def _shm_free_bytes() -> int | None:
+    try:
+        seen = os.statvfs(SHM)
+    except OSError:
+        return None
+    return seen.f_bavail * seen.f_frsize
+
+
+def _open_files() -> int | None:
+    try:
+        return len(list(Path("/proc/self/fd").iterdir()))
+    except OSError:
+        return None

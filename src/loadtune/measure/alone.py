@@ -1,0 +1,96 @@
+"""The samples of a batch at which a worker failed, loaded one by one in one process: for the true traceback."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import IterableDataset, SequentialSampler
+
+from loadtune.describe.plan import TrialRequest
+from loadtune.measure.stream import Stream
+from loadtune.record.failure import Alone
+from loadtune.workloads.source import ByValue, Source
+
+_TRACEBACK_LINES = 30
+_LONGEST = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspects:
+    """Batches that a worker was loading or had ahead of it when it failed."""
+
+    dataset: Any
+    collate: Callable[[Any], Any]
+    batches: Sequence[Any]
+    """What the sampler gave for each: lists of indices, or one index where the data set forms the batches."""
+    in_lists: bool
+
+    @property
+    def indices(self) -> list[Any]:
+        """Every index, in the order in which a worker comes to it."""
+        return [index for batch in self.batches for index in (batch if self.in_lists else [batch])]
+
+    def load(self, seconds: float, trying: Callable[[str], None]) -> Alone:
+        """Load sample by sample, then put each batch together, until something raises or the time is over.
+
+        Args:
+            seconds: When to stop; looked at between two samples.
+            trying: Told the index before each sample, for the process may not survive it.
+        """
+        deadline, loaded = time.monotonic() + seconds, 0
+        for batch in self.batches:
+            samples = []
+            for index in batch if self.in_lists else [batch]:
+                if time.monotonic() > deadline:
+                    return Alone(loaded=loaded)
+                trying(brief(index))
+                try:
+                    samples.append(self._sample(index))
+                except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it is looked for
+                    return _raised(error, loaded, sample=brief(index))
+                loaded += 1
+            try:
+                self.collate(samples if self.in_lists else samples[0])
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - as above
+                return _raised(error, loaded, sample=None)
+        return Alone(loaded=loaded, all_well=True)
+
+    def _sample(self, index: Any) -> Any:
+        """Return a sample as torch's own fetcher asks for it."""
+        dataset = self.dataset.inner if isinstance(self.dataset, ByValue) else self.dataset
+        several = getattr(dataset, "__getitems__", None) if self.in_lists else None
+        return several([index])[0] if several else dataset[index]
+
+
+def suspects_of(source: Source, request: TrialRequest, batch: int) -> Suspects | None:
+    """Return the samples of a trial's batch by its number; None where the order of samples cannot be had again."""
+    workload = source.workload
+    if source.build_loader is not None or workload is None or workload.batch_sampler is not None:
+        return None
+    if isinstance(workload.dataset, IterableDataset) or type(workload.sampler) not in (type(None), SequentialSampler):
+        return None
+    loader = Stream(source, request.config, request.seed).loader
+    in_lists = request.config.batch_size is not None
+    batches = list(itertools.islice(loader.batch_sampler if in_lists else loader.sampler, batch, batch + 1))
+    return Suspects(dataset=loader.dataset, collate=loader.collate_fn, batches=batches, in_lists=in_lists)
+
+
+def _raised(error: BaseException, loaded: int, sample: str | None) -> Alone:
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    said = str(error).strip().splitlines()
+    return Alone(
+        loaded=loaded,
+        sample=sample,
+        raised=": ".join(part for part in (type(error).__name__, said[-1] if said else "") if part)[:400],
+        traceback="\n".join(lines[-_TRACEBACK_LINES:])[:4000],
+    )
+
+
+def brief(index: object) -> str:
+    """Return an index as text, no longer than a line takes."""
+    return str(index)[:_LONGEST]

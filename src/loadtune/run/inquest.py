@@ -1,0 +1,152 @@
+"""The post-mortem of one trial, step by step: what it said, what the machine has seen, its samples loaded alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import TrialRequest
+from loadtune.judge import cause
+from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence
+from loadtune.run import postmortem
+from loadtune.run.descriptors import OpenFiles
+from loadtune.run.host import TrialHost
+from loadtune.run.process import kill_group
+from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
+from loadtune.run.scene import Scene
+
+ALONE_SECONDS = 5.0
+"""How long the samples at which a worker failed are loaded alone."""
+_GRACE_SECONDS = 1.0
+_TOLD_BY_ONE_SAMPLE = ("worker_error", "worker_killed")
+"""Where a sample may be to blame; want of memory shows in no single sample, and trying would bring it about again."""
+
+
+class Inquest:
+    """Finds out what ended a trial.
+
+    Args:
+        host: Where it ran.
+        scene: The machine around it.
+        config: What was tried.
+        files: Open files of the trial's processes.
+    """
+
+    def __init__(self, host: TrialHost, scene: Scene, config: LoaderConfig, files: OpenFiles) -> None:
+        self._host = host
+        self._scene = scene
+        self._config = config
+        self._files = files
+        self._suspects = 0
+        self._tried = 0
+        self._trying: str | None = None
+        self._until: float | None = None
+        self._killed = False
+        self._alone: Alone | None = None
+        self.evidence: FailureEvidence | None = None
+        """What there is to be known; None where nothing failed."""
+        scene.begin()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether samples are being loaded alone."""
+        return self._until is not None
+
+    @property
+    def traceback(self) -> str:
+        """The true one, where loading alone gave one."""
+        return self._alone.traceback if self._alone is not None else ""
+
+    def glance(self) -> None:
+        """See what is used right now."""
+        self._scene.glance()
+
+    def raised(self, message: Raised, stderr: str, *, now: float, left_seconds: float) -> Failure:
+        """Return what an exception stands for, and have the samples at which a worker failed loaded alone.
+
+        Raises:
+            EOFError: The trial's process is gone.
+        """
+        said = postmortem.explain_exception(
+            message.type_name,
+            message.message,
+            traceback=message.traceback_tail,
+            stderr=stderr,
+            aftermath=message.aftermath,
+        )
+        self.evidence = self._scene.evidence(None, message.aftermath)
+        failure = self._files.explain(cause.confirmed(said, self.evidence, self._config))
+        if message.suspects:
+            wanted = failure.kind in _TOLD_BY_ONE_SAMPLE
+            seconds = max(0.0, min(ALONE_SECONDS, left_seconds)) if wanted else 0.0
+            if seconds:
+                self._suspects, self._until = message.suspects, now + seconds + _GRACE_SECONDS
+            self._host.channel.send(LoadAlone(seconds=seconds))
+        return failure
+
+    def hear(self, message: Trying | LoadedAlone) -> None:
+        """Take note of what is loaded alone."""
+        if isinstance(message, Trying):
+            self._trying, self._tried = message.sample, self._tried + 1
+        else:
+            self._alone, self._until = message.alone, None
+
+    def is_late(self, now: float) -> bool:
+        """Return whether loading alone has to be ended; once."""
+        late = self._until is not None and now > self._until
+        if late:
+            self._killed = True
+        return late
+
+    def hung(self, seconds: float, **seen: Any) -> Failure:
+        """Return what it stands for that a trial did not go on; while its processes are there."""
+        self.evidence = self._scene.evidence(None, Aftermath())
+        said = postmortem.hung(seconds, stderr=self._host.stderr_tail(), **seen)
+        return cause.confirmed(said, self.evidence, self._config)
+
+    def replay(self, failure: Failure, request: TrialRequest, batch: int, clock: Callable[[], float]) -> Failure:
+        """Return the failure of a trial without workers that died, with the sample at which it does so again.
+
+        Where it does not there is nothing to say: it may have been at another batch, or short of something.
+        """
+        order = Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=ALONE_SECONDS)
+        self._host.channel.send(order)
+        self._until, pid, message = clock() + ALONE_SECONDS + _GRACE_SECONDS, None, None
+        while not isinstance(message, Ended):
+            if pid is not None and self.is_late(clock()):
+                kill_group(pid)
+            message = self._host.channel.receive(timeout=0.1)
+            if isinstance(message, Started):
+                pid = message.pid
+            elif isinstance(message, (Trying, LoadedAlone)):
+                self.hear(message)
+        alone = self._alone
+        if alone is None and self._trying is not None and not self._killed:
+            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.how_it_ended(message.status))
+        if alone is None or self.evidence is None or not (alone.raised or alone.died):
+            return failure
+        self._alone = alone
+        self.evidence = replace(self.evidence, alone=replace(alone, traceback=""))
+        return cause.with_alone(failure, alone, self._tried)
+
+    def close(self, failure: Failure, status: int) -> Failure:
+        """Return the failure as it goes into the record, when the trial's process is gone.
+
+        Args:
+            failure: As far as it is known.
+            status: Of the process, as the kernel encodes it.
+        """
+        if failure.kind is None:
+            return failure
+        if self.evidence is None:  # it left without a word
+            self.evidence = self._scene.evidence(postmortem.process_end(status), Aftermath())
+            return cause.confirmed(failure, self.evidence, self._config)
+        if self._suspects and self._alone is None:
+            died = "" if self._killed else postmortem.how_it_ended(status)
+            self._alone = Alone(loaded=max(0, self._tried - 1), sample=self._trying, died=died)
+        if self._alone is None:
+            return failure
+        self.evidence = replace(self.evidence, alone=replace(self._alone, traceback=""))
+        return cause.with_alone(failure, self._alone, self._suspects)

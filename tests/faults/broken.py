@@ -1,0 +1,101 @@
+"""Data sets that break in known ways at a known sample; tests name them as ``broken.py:name``."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import tempfile
+import time
+import traceback
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+import loadtune
+
+MIB = 2**20
+
+
+def being_looked_at() -> bool:
+    """Return whether this is the look at the data set before any trial."""
+    return any(frame.filename.endswith("probe.py") for frame in traceback.extract_stack())
+
+
+class Broken(Dataset[Any]):
+    """Does its deed at one sample: in workers alone, or in every process but the one that looks at it first."""
+
+    def __init__(self, deed: str, *, at: int, samples: int, only_in_workers: bool = False) -> None:
+        self.deed, self.at, self.samples, self.only_in_workers = deed, at, samples, only_in_workers
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == self.at and not (self.only_in_workers and get_worker_info() is None) and not being_looked_at():
+            self.misbehave()
+        return torch.full((4,), index)
+
+    def misbehave(self) -> None:
+        if self.deed == "segfault":
+            ctypes.string_at(0)
+        elif self.deed == "bus":  # a file that is shorter than what is mapped of it
+            with tempfile.TemporaryFile() as file:
+                file.truncate(mmap.PAGESIZE)
+                mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+                file.truncate(0)
+                mapped[0] = 1
+        raise ValueError("a broken picture")
+
+
+def in_a_worker(deed: str) -> Broken:
+    """Sample 37 of 400, in workers alone."""
+    return Broken(deed, at=37, samples=400, only_in_workers=True)
+
+
+def anywhere(deed: str) -> Broken:
+    """Sample 37 of 400, in whichever process."""
+    return Broken(deed, at=37, samples=400)
+
+
+def at_the_last() -> Broken:
+    """The last of 10,000."""
+    return Broken("raise", at=9_999, samples=10_000)
+
+
+class Swelling(Dataset[Any]):
+    """Samples of 1 MiB, in workers alone: whoever looks at them elsewhere sees 4 bytes."""
+
+    def __len__(self) -> int:
+        return 2000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        time.sleep(0.001)
+        return torch.zeros(MIB // 4 if get_worker_info() is not None else 1)
+
+
+class Hoarding(Dataset[Any]):
+    """Keeps what it makes, 32 MiB a sample, in workers alone."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytearray] = []
+
+    def __len__(self) -> int:
+        return 2000
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if get_worker_info() is not None:
+            self.kept.append(bytearray(b"x") * (32 * MIB))
+        return torch.zeros(4)
+
+
+def stacked() -> Swelling:
+    return Swelling()
+
+
+def in_a_list() -> loadtune.Workload:
+    return loadtune.Workload(dataset=Swelling(), collate_fn=list)
+
+
+def hoarding() -> Hoarding:
+    return Hoarding()

@@ -1,0 +1,167 @@
+"""Trials that really fail: what ended them is told from evidence, and the failing sample is found in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cgroup_lab import NoGroups, nest, set_memory
+from one_by_one import records, request
+
+from faults import can_mount
+from loadtune.record.failure import FailureEvidence
+from loadtune.record.results import TrialRecord
+
+MIB = 2**20
+SCRIPT = str(Path(__file__).parent / "one_by_one.py")
+
+
+def evidence_of(record: TrialRecord) -> FailureEvidence:
+    assert record.failure_evidence is not None, record.failure_reason
+    return record.failure_evidence
+
+
+def done(command: list[str], **options: Any) -> str:
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110, **options)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@pytest.mark.parametrize("context", [None, "spawn"])
+def test_a_sample_that_breaks_a_worker_alone_is_said_to_load_well_elsewhere(context: str | None) -> None:
+    """Sample 37 segfaults in workers only: the signal is in the evidence, its batch too, and all of it loads alone."""
+    workers = request(num_workers=2, multiprocessing_context=context)
+    broken, sound = records("in_a_worker", workers, request(num_workers=0), deed="segfault")
+    assert (broken.status, broken.failure_kind, sound.status) == ("failed", "worker_killed", "ok")
+    seen = evidence_of(broken)
+    assert [end.signal for end in seen.workers] == ["SIGSEGV"]
+    assert "37" in seen.batch
+    assert seen.alone is not None
+    assert seen.alone.all_well
+    assert seen.alone.loaded == len(seen.batch)
+    assert f"the {len(seen.batch)} samples that it had load alone without error" in (broken.failure_reason or "")
+
+
+def test_a_sample_that_breaks_any_process_is_named() -> None:
+    """Sample 37 ends a worker, then the process that loads it alone, and a trial without workers that is replayed."""
+    wanted = (request(num_workers=2), request(num_workers=0), request(batch_size=16, num_workers=0))
+    worker, trial, again = records("anywhere", *wanted, deed="segfault")
+    assert worker.failure_reason == (
+        f"{evidence_of(worker).workers[0]}; alone in one process sample 37 ends it: it was killed by SIGSEGV"
+    )
+    for record in (trial, again):
+        assert record.failure_kind == "trial_killed"
+        assert record.failure_reason == (
+            "the measuring process was killed by SIGSEGV; alone in one process sample 37 ends it: it was killed by "
+            "SIGSEGV"
+        )
+    assert "dataset[37]" in (worker.failure_advice or "")
+
+
+def test_a_bus_error_of_another_file_is_no_want_of_shared_memory() -> None:
+    """A mapped file that was cut short raises SIGBUS while /dev/shm has room: the kind and the reason say so."""
+    (broken,) = records("in_a_worker", request(num_workers=2), deed="bus")
+    assert broken.failure_kind == "worker_killed"
+    assert "free, so it is another file that fell short" in (broken.failure_reason or "")
+
+
+def test_the_last_of_ten_thousand_samples_is_found() -> None:
+    """9,999 raises in a worker and alone, in any order of batches, and its traceback is the true one; 0 workers too."""
+    wanted = [
+        request(batch_size=64, real_epoch_seconds=60.0, **settings)
+        for settings in ({"num_workers": 2}, {"num_workers": 2, "in_order": False}, {"num_workers": 0})
+    ]
+    ordered, free, alone = records("at_the_last", *wanted)
+    for record in (ordered, free):
+        said = "sample 9999 raises ValueError: a broken picture, in a worker and alone in one process"
+        assert (record.failure_kind, record.failure_reason) == ("worker_error", said)
+        assert "in misbehave" in record.stderr_tail
+        assert "in DataLoader worker process" not in record.stderr_tail
+    assert alone.failure_kind == "user_error"
+    assert alone.failure_reason == "sample 9999 raised ValueError: a broken picture"
+
+
+def test_a_worker_killed_for_memory_is_told_from_the_counters() -> None:
+    """Workers that hoard under 900 MiB are killed by the kernel: host_oom at the limit, and the next trial runs."""
+    try:
+        with nest("memory") as groups:
+            set_memory(groups, 900 * MIB)
+            killed, sound = json.loads(done(groups.command(sys.executable, SCRIPT, "hoarding", "20", "8x2", "8x0")))
+            inner = str(groups.inner)
+    except NoGroups as none:
+        pytest.skip(str(none))
+    seen = killed["failure_evidence"]
+    assert (killed["failure_kind"], sound["status"]) == ("host_oom", "ok")
+    assert killed["failure_reason"].startswith("the kernel killed worker ")
+    assert "900 MiB of 900 MiB" in killed["failure_reason"]
+    assert seen["oom_kills"] >= 1
+    assert any(label.split()[2].endswith(inner.split("/")[-2] + "/inner") for label in seen["oom_counters"])
+    assert seen["host_limit_bytes"] == 900 * MIB
+    assert seen["alone"] is None
+    assert "--num-workers 1" in killed["failure_advice"]
+
+
+@pytest.mark.skipif(not can_mount(), reason="this machine lets no test mount a file system of its own")
+@pytest.mark.parametrize(("name", "status"), [("stacked", "failed"), ("in_a_list", "hung")])
+def test_a_full_shared_memory_is_named_whether_it_raises_or_hangs(name: str, status: str) -> None:
+    """48 MiB a batch and two workers under 64 MiB, where the first look saw 4 bytes a sample; other trials run.
+
+    A stacking collate raises in the worker. A list of tensors is lost by its feeder thread, and nobody is told.
+    """
+    mount = 'mount -t tmpfs -o size=64m none /dev/shm && exec "$@"'
+    command = [sys.executable, SCRIPT, name, "4", "48x2", "48x0", "4x1"]
+    full, *others = json.loads(done(["unshare", "--mount", "sh", "-c", mount, "sh", *command]))
+    assert [one["status"] for one in others] == ["ok", "ok"]
+    assert (full["status"], full["failure_kind"]) == (status, "shm_full")
+    assert "/dev/shm has 64.0 MiB" in full["failure_reason"]
+    assert full["failure_evidence"]["shm_total_bytes"] == 64 * MIB
+    assert full["failure_evidence"]["shm_free_bytes"] < 48 * MIB
+    assert "docker run --shm-size=" in full["failure_advice"]
+    if status == "hung":
+        assert "a worker lost its batch: RuntimeError: unable to allocate shared memory" in full["failure_reason"]
+
+
+UNGUARDED = """
+import multiprocessing, pathlib, sys, threading
+import cloudpickle
+from one_by_one import Setup, Supervisor, request
+from torch.utils.data import Dataset
+
+class Mine(Dataset):
+    def __len__(self):
+        return 2000
+    def __getitem__(self, index):
+        return index
+
+def measure():
+    path = pathlib.Path("mine.pickle")
+    path.write_bytes(cloudpickle.dumps(Mine()))
+    setup = Setup(target="Mine", arguments={}, pickle_path=str(path), device="cpu", seed=0, warm_seconds=0.0)
+    with Supervisor(setup, trial_timeout_seconds=60.0) as running:
+        record = running.run(request(num_workers=1, multiprocessing_context="spawn"))
+    print(record.status, record.failure_reason, flush=True)
+
+def in_a_thread():
+    thread = threading.Thread(target=measure)
+    thread.start()
+    thread.join()
+"""
+DAEMON = """
+child = multiprocessing.get_context("fork").Process(target=in_a_thread, daemon=True)
+child.start()
+child.join()
+sys.exit(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("end", ["measure()", DAEMON])
+def test_an_unguarded_script_from_stdin_starts_spawned_workers(end: str, tmp_path: Path) -> None:
+    """No guard, no file; in the main process, and in a thread of a daemonic process: each starts its workers."""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    said = done([sys.executable, "-"], input=UNGUARDED + end, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    assert said.strip() == "ok None"
