@@ -119,7 +119,9 @@ class Supervisor:
                 self._restart()
             trial = RunningTrial(self._host, self._device, patience=patience, clock=self._clock)
             outcome = trial.follow(RunTrial(request=request, scratch=self._host.scratch, fork=True))
-            if not self._host.is_alive():
+            if self._host.is_alive():
+                self._host.tidy()
+            else:
                 self._restart()
             return outcome, trial
         try:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import page_cache
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.run.leftovers import SEMAPHORES
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
@@ -219,8 +220,10 @@ def _run(channel: Channel, source: Source, message: RunTrial, setup: Setup) -> N
     from loadtune.measure.trial import run_trial  # noqa: PLC0415
 
     channel.send(Started(pid=os.getpid()))
-    # Where multiprocessing keeps its sockets: a killed worker cannot tidy up after itself, the parent can.
-    multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
+    # Where multiprocessing keeps its sockets, and how it calls its semaphores: a killed worker cannot tidy up after
+    # itself, the parent can.
+    settings = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
+    settings["tempdir"], settings["semprefix"] = message.scratch, SEMAPHORES.format(pid=os.getpid())
     witness.begin(message.scratch)
     page_cache.begin(setup.notes)
     try:
