@@ -124,6 +124,14 @@ def test_a_death_by_signal_is_named() -> None:
     assert (found.kind, "SIGKILL" in found.reason, "last words" in found.reason) == ("trial_killed", True, True)
 
 
+def test_words_of_workers_whose_trial_died_are_no_cause() -> None:
+    """Pipes of workers break when the measuring process is killed: it was killed, and no worker is to blame."""
+    words = "Traceback (most recent call last):\nConnectionResetError: [Errno 104] Connection reset by peer\n"
+    assert postmortem.explain_status(signal.SIGKILL, words).kind == "trial_killed"
+    full = "RuntimeError: unable to allocate shared memory(shm) for file </torch_1>\n"
+    assert postmortem.explain_status(signal.SIGKILL, full + words).kind == "shm_full"
+
+
 class ScriptedNvml:
     """Stands in for the pynvml module."""
 

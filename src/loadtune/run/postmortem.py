@@ -64,6 +64,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 )
 """Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
 
+_OF_ORPHANS = ("worker_killed", "worker_error")
+"""What workers say on standard error when the process that they work for has died: their pipes broke."""
+
 
 def explain_exception(type_name: str, message: str) -> Failure:
     """Return the failure that an exception in the measuring process stands for."""
@@ -79,7 +82,7 @@ def explain_status(status: int, stderr_tail: str) -> Failure:
     how = ending(status)
     said = _last_line(stderr_tail)
     return Failure(
-        kind=_kind(stderr_tail) or "trial_killed",
+        kind=_kind(stderr_tail, without=_OF_ORPHANS) or "trial_killed",
         reason=f"the measuring process {how}{f'; its last words: {said}' if said else ''}",
     )
 
@@ -118,8 +121,8 @@ def out_of_time() -> Failure:
     return Failure(kind="", reason="the time budget ended while it was measured")
 
 
-def _kind(text: str) -> str | None:
-    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), None)
+def _kind(text: str, without: Sequence[str] = ()) -> str | None:
+    return next((kind for kind, pattern in _PATTERNS if kind not in without and re.search(pattern, text)), None)
 
 
 def ending(status: int) -> str:
