@@ -48,7 +48,7 @@ def test_a_batch_that_fails_only_on_its_longest_sample(num_workers: int) -> None
 
 
 def test_a_data_set_smaller_than_its_batch_is_refused_with_drop_last() -> None:
-    """100 samples, batch 128: with drop_last no batch ever comes, and that row is refused; without it it is measured."""
+    """100 samples, batch 128: with drop_last no batch ever comes, which is refused; without it is measured."""
     run = loadtune.sweep(f"{HARD}:hundred", batch_size=[33, 128], num_workers=0, time_budget="6s")
     rows = {(row.batch_size, row.drop_last): row for row in run.trials}
     assert rows[128, True].status == "refused"

@@ -96,7 +96,7 @@ def test_a_device_that_is_lost_in_mid_sweep_is_none_from_then_on() -> None:
 def test_an_answer_without_a_number_is_none(answer: object) -> None:
     """Memory that is shared with the host, or words in place of a number, are no figure."""
     nvml = Nvml()
-    nvml.nvmlDeviceGetMemoryInfo = lambda handle: answer  # type: ignore[method-assign]
+    nvml.nvmlDeviceGetMemoryInfo = lambda _: answer  # type: ignore[method-assign]
     assert DeviceMemory(FIRST, nvml).used_bytes() is None
 
 
