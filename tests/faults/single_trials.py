@@ -20,9 +20,9 @@ TRIES = 4
 
 
 @contextmanager
-def trial_host(name: str, *, timeout: float = 60.0, **arguments: str) -> Iterator[Supervisor]:
-    setup = Setup(target=f"{HARD}:{name}", arguments=arguments, device="cpu", seed=0, warm_seconds=0.0)
-    with Supervisor(setup, trial_timeout_seconds=timeout) as running:
+def trial_host(name: str, *, warm_seconds: float = 0.0, cold: bool = False, **arguments: str) -> Iterator[Supervisor]:
+    setup = Setup(target=f"{HARD}:{name}", arguments=arguments, device="cpu", seed=0, warm_seconds=warm_seconds)
+    with Supervisor(setup, trial_timeout_seconds=60.0, cold=cold) as running:
         yield running
 
 

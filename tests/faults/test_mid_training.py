@@ -104,11 +104,12 @@ import time, loadtune
 from torch.utils.data import Dataset
 
 class Mine(Dataset):
-    def __len__(self): return 400
-    def __getitem__(self, index): time.sleep(0.002); return index
+    def __len__(self): return 4000
+    def __getitem__(self, index): time.sleep(0.004); return index
 
 run = loadtune.sweep(Mine(), batch_size=8, num_workers=[0, 2], drop_last=False, time_budget="10s")
-print("file:", globals().get("__file__"), "pick:", run.best.config.num_workers, {row.failure_kind for row in run.trials})
+kinds = {row.failure_kind for row in run.trials}
+print("file:", globals().get("__file__"), "pick:", run.best.config.num_workers, kinds)
 """
 
 

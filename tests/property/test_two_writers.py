@@ -51,7 +51,7 @@ def test_lines_of_two_writers_are_read_only_where_they_are_one_run(turns: list[b
 
 @given(cuts=st.lists(st.integers(0, 5000), min_size=1, max_size=8), tail=st.integers(0, 5000))
 def test_bytes_of_two_writers_mixed_anywhere_make_up_no_trial(cuts: list[int], tail: int) -> None:
-    """However the bytes of two writers are mixed, and wherever the file is cut, each trial read is one that was written.
+    """However the bytes of two writers are mixed and wherever the file is cut, each trial read is one that was written.
 
     A line that is torn in the midst of the file is refused; one at its end is left out.
     """
