@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel is asked as Linux is")
 @pytest.mark.parametrize("cold", [True, False], ids=["cold", "warm"])
 def test_the_winner_of_files_is_the_same_in_either_order(folder: Path, cold: bool) -> None:  # noqa: FBT001
-    """2 workers beat 0 by 1.6 to 2.4, whichever reads first; cold, each trial found cold what it read."""
+    """2 workers beat 0, each at its own rate, whichever reads first; cold, each trial found cold what it read."""
     rates = {(num_workers, workers_first): 0.0 for num_workers in (0, 2) for workers_first in (True, False)}
     with trial_host("in_files", folder=str(folder), warm_seconds=20.0, cold=cold) as running:
         for _ in range(TRIES):
@@ -46,9 +46,9 @@ def test_the_winner_of_files_is_the_same_in_either_order(folder: Path, cold: boo
 
 
 def agree(rates: dict[tuple[int, bool], float]) -> bool:
-    """Whether 2 workers win alike in both orders, and each configuration has one rate; noise only ever slows down."""
-    wins = all(1.6 < rates[2, order] / rates[0, order] < 2.4 for order in (True, False))
-    return wins and all(rates[count, True] == pytest.approx(rates[count, False], rel=0.2) for count in (0, 2))
+    """Whether 2 workers win in both orders, and each configuration has one rate; noise only ever slows down."""
+    wins = all(rates[2, order] > 1.4 * rates[0, order] for order in (True, False))
+    return wins and all(rates[count, True] == pytest.approx(rates[count, False], rel=0.25) for count in (0, 2))
 
 
 def can_be_dropped(folder: Path) -> bool:
