@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -45,7 +46,9 @@ KINDS = {
 
 KILLS = 50
 SWEEP = ("--batch-size", "8,16", "--num-workers", "0,1,2", "--drop-last", "off", "--time-budget", "6s")
-LATEST_KILL_SECONDS = 9.0
+LATEST_KILL_SECONDS = 3.0
+IN_START_SHARE = 0.25
+"""Of the kills, at a moment of the start; the others come after another trial was kept."""
 GONE_SECONDS = 5.0
 """By when the kernel has ended what a killed process leaves."""
 
@@ -54,10 +57,10 @@ to 4 workers. A row is lost where a trial ends in an exception or under another 
 the fault's own, or where a trial without a fault is not `ok`. What is left is counted after each trial: processes
 below the host, entries of /dev/shm, which is the soak's own and 64 MiB large.
 
-**Kills.** `loadtune sweep` is killed with SIGKILL at a random moment of its first {LATEST_KILL_SECONDS:.0f} s, and gone
-on with by `--resume`, which is killed too, until there are {KILLS} kills; the last run of each is left to finish. A row
-is lost where a line that was in the journal before is not there after, or where the journal has a gap. Processes are
-counted {GONE_SECONDS:.0f} s after a kill at most, /dev/shm when the sweeps are finished.
+**Kills.** `loadtune sweep` is killed with SIGKILL at a random moment, of its start or up to {LATEST_KILL_SECONDS:.0f} s
+after another trial was kept, and gone on with by `--resume`, which is killed too, until there are {KILLS} kills and
+every sweep is finished. A row is lost where a line that was in the journal before is not there after, or where the
+journal has a gap. Processes are counted {GONE_SECONDS:.0f} s after a kill at most, /dev/shm when all is finished.
 
 The claim: every count is 0.
 """
@@ -159,26 +162,25 @@ def shared_memory() -> set[str]:
 def kills(report: Report) -> Counts:
     """Kill sweeps at random moments, and go on with each until it is finished."""
     dice, counts, before = random.Random(SEED), Counts(), shared_memory()
-    started, killed, finished, kept = time.monotonic(), 0, 0, Counter[str]()
+    started, killed, finished, kept = time.monotonic(), 0, 0, 0
     while killed < KILLS:
         with tempfile.TemporaryDirectory() as folder:
             place, over = Path(folder), False
             while not over:
-                over = not sweep(place, dice.uniform(0.5, LATEST_KILL_SECONDS) if killed < KILLS else None, counts)
+                over = not sweep(place, dice if killed < KILLS else None, counts)
                 killed += not over
-                kept["after a kill"] += 0 if over else len(whole_lines(place))
+                kept += 0 if over else len(whole_lines(place))
             finished += 1
     counts["shm left"] += len(shared_memory() - before)
     report.line(f"\n## Kills\n\n{killed} kills of {finished} sweeps in {time.monotonic() - started:.0f} s; in the mean")
-    report.line(f"{kept['after a kill'] / killed:.1f} trials had been kept by then.\n")
+    report.line(f"{kept / killed:.1f} trials had been kept by then.\n")
     counts.rows(report, "kills")
     return counts
 
 
-def sweep(place: Path, until: float | None, counts: Counts) -> bool:
-    """Start or resume a sweep, kill it after so many seconds, and see what is left; return whether it was killed."""
-    run_directory = place / "run"
-    before = whole_lines(place)
+def sweep(place: Path, dice: random.Random | None, counts: Counts) -> bool:
+    """Start or resume a sweep, kill it some time, and see what is left; return whether it was killed."""
+    run_directory, before = place / "run", whole_lines(place)
     resumes = (run_directory / "run.json").exists()
     words = ["--resume", "run"] if resumes else [f"{TARGETS}:faulty", "--arg", f"file={os.devnull}", *SWEEP]
     new = [] if resumes else ["--output", "run", *(["--force"] if run_directory.exists() else [])]
@@ -190,20 +192,38 @@ def sweep(place: Path, until: float | None, counts: Counts) -> bool:
         text=True,
     )
     below: list[psutil.Process] = []
-    try:
-        _, said = process.communicate(timeout=until)
-    except subprocess.TimeoutExpired:
+    if dice is not None and wait_for_a_moment(process, place, len(before), dice):
         below = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        process.communicate()
-    else:
-        if process.returncode != 0:
-            counts["torn runs"] += 1
-            print(f"exit {process.returncode}: {said}")
+    _, said = process.communicate()
+    if process.returncode > 0:
+        counts["torn runs"] += 1
+        print(f"exit {process.returncode}: {said}")
     _, alive = psutil.wait_procs(below, timeout=GONE_SECONDS)
-    counts["processes left"] += sum(one.status() != psutil.STATUS_ZOMBIE for one in alive if one.is_running())
+    counts["processes left"] += sum(map(is_left, alive))
     examine(place, before, counts)
     return process.returncode < 0
+
+
+def wait_for_a_moment(process: subprocess.Popen[str], place: Path, lines: int, dice: random.Random) -> bool:
+    """Wait for a moment of the start, or one after another trial was kept; return whether the process still runs."""
+    in_start = dice.random() < IN_START_SHARE
+    while not in_start and process.poll() is None and len(whole_lines(place)) <= lines:
+        time.sleep(0.02)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(dice.uniform(0.0, LATEST_KILL_SECONDS))
+    return process.poll() is None
+
+
+def is_left(process: psutil.Process) -> bool:
+    """Whether a process runs that should not, which is said."""
+    with contextlib.suppress(psutil.Error):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            print(
+                f"left: {process.pid} {process.status()} {process.cmdline()} of {process.ppid()}, {process.threads()}"
+            )
+            return True
+    return False
 
 
 def examine(place: Path, before: list[bytes], counts: Counts) -> None:
