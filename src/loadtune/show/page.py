@@ -62,7 +62,7 @@ def render_apart(result: RunResult) -> str:
     Raises:
         LoadtuneError: The page could not be made.
     """
-    made = subprocess.run(
+    made = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", "loadtune.show.page", str(os.getpid())],
         input=msgspec.msgpack.encode(result),
         capture_output=True,
