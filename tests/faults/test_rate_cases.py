@@ -164,6 +164,6 @@ def test_the_fewest_workers_that_feed_a_step_are_picked() -> None:
     )  # fmt: skip
     assert run.best.config.num_workers == 1
     rates = {row.num_workers: row.samples_per_second or 0.0 for row in run.trials if row.batch_size == 8}
-    assert rates[1] == pytest.approx(160, rel=0.05)
+    assert rates[1] == pytest.approx(160, rel=0.1)
     assert rates[0] < 0.8 * rates[1]
-    assert rates[2] == pytest.approx(rates[1], rel=0.05)
+    assert rates[2] == pytest.approx(rates[1], rel=0.1)
