@@ -210,6 +210,19 @@ def test_figures_of_the_benches_are_those_reported() -> None:
         assert set(_NUMBER.findall(quoted)) <= reported, (quoted, report)
 
 
+def test_every_hard_case_has_a_test_that_is_there() -> None:
+    """Each file and each test that tests/faults/README.md names for a hard case is there."""
+    folder = ROOT / "tests" / "faults"
+    named = re.findall(
+        r"`((?:tests/\w+/)?test_\w+\.py)(?:::(\w+))?`", (folder / "README.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 40
+    for file, test in named:
+        path = ROOT / file if "/" in file else folder / file
+        assert path.exists(), file
+        assert not test or f"def {test}(" in path.read_text(encoding="utf-8"), test
+
+
 def test_the_public_index_is_not_recommended() -> None:
     """No page installs ``loadtune`` by its name alone: an unrelated project owns it on the public index."""
     for name in PAGE_NAMES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import sysconfig
 from typing import Any
@@ -165,6 +166,20 @@ def test_a_death_by_signal_is_named() -> None:
     """A wait status of 9 is SIGKILL, and the last words on stderr are in the reason."""
     found = postmortem.explain_status(signal.SIGKILL, "warning\nlast words\n")
     assert (found.kind, "SIGKILL" in found.reason, "last words" in found.reason) == ("trial_killed", True, True)
+
+
+def test_words_of_workers_whose_trial_died_are_no_cause() -> None:
+    """Pipes of workers break when the measuring process is killed: it was killed, and no worker is to blame."""
+    words = "Traceback (most recent call last):\nConnectionResetError: [Errno 104] Connection reset by peer\n"
+    assert postmortem.explain_status(signal.SIGKILL, words).kind == "trial_killed"
+    full = "RuntimeError: unable to allocate shared memory(shm) for file </torch_1>\n"
+    assert postmortem.explain_status(signal.SIGKILL, full + words).kind == "shm_full"
+
+
+def test_a_trial_host_is_tied_to_its_parent_before_it_imports_torch() -> None:
+    """Seconds of importing would be seconds in which it outlives a parent that was killed."""
+    script = "import sys, loadtune.run.trial_host; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
 
 
 class ScriptedNvml:

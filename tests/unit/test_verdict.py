@@ -164,6 +164,19 @@ def test_no_steady_state_is_reported() -> None:
     assert "2 workers, batch 64" in finding.message
 
 
+@pytest.mark.parametrize(("ways", "said"), [("---", True), ("+++", True), ("-+-", False), ("+-+", False)])
+def test_a_rate_that_goes_up_as_often_as_down_is_no_change(ways: str, said: bool) -> None:  # noqa: FBT001
+    """Halves of fresh trials that all differ one way are a change; one way and then the other is noise."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID}, steady=False)
+    windows = {"-": (1000.0, 900.0), "+": (900.0, 1000.0)}
+    changed = [
+        replace(record, steady=replace(record.steady, window_samples_per_second=windows[ways[record.block - 1]]))
+        for record in records
+        if record.steady is not None
+    ]
+    assert (found(concluded(changed), "LT003") is not None) is said
+
+
 def test_an_unfinished_sweep_says_so() -> None:
     """What the time did not suffice for is counted, and the choice that was not measured again is marked."""
     result = concluded([a_record(BASE), a_record(GRID[1], (2000.0, 2000.0), order=1)])

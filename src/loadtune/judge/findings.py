@@ -122,7 +122,7 @@ def _unsteady(case: Case) -> Finding | None:
         for row in case.choice.rows
         if row.config_id in named
         and (trials := deciding(groups.get(group_of(row.config), [])))
-        and sum(not record.steady.steady for record in trials if record.steady) * 2 > len(trials)
+        and _changing(trials) * 2 > len(trials)
     ]
     if not unsteady:
         return None
@@ -134,6 +134,14 @@ def _unsteady(case: Case) -> Finding | None:
         f"as in --time-budget {_longer(case.plan)}",
         numbers={"configurations": float(len(unsteady))},
     )
+
+
+def _changing(trials: Sequence[TrialRecord]) -> int:
+    """Return how many more trials were not steady one way than the other: what goes both ways is noise."""
+    windows = [trial.steady.window_samples_per_second for trial in trials if trial.steady and not trial.steady.steady]
+    halves = [(sum(rates[: len(rates) // 2]), sum(rates[len(rates) - len(rates) // 2 :])) for rates in windows]
+    ups, downs = sum(first < second for first, second in halves), sum(first > second for first, second in halves)
+    return abs(ups - downs) + len(halves) - ups - downs
 
 
 def _unfinished(case: Case) -> Finding | None:

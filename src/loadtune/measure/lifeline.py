@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtune.measure import page_cache, threads, witness
+from loadtune.measure import page_cache
 
 _PR_SET_PDEATHSIG = 1
 
@@ -46,6 +46,9 @@ class WorkerStart:
 
     def __call__(self, worker: int) -> None:
         """Run in the worker, before its first sample."""
+        # Imports torch, which takes seconds: a trial host that is starting has to be tied to its parent before.
+        from loadtune.measure import threads, witness  # noqa: PLC0415
+
         die_with_parent(self.forked_by if self.forked_by is not None else os.getppid())
         witness.begin(self.stands)
         page_cache.begin(self.notes)

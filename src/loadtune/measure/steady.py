@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 STEADY_TOLERANCE = 0.05
 """Halves of the windows that differ by more are no steady state."""
+STEADY_SIGMAS = 2.0
+"""Nor are halves that differ by more than this many standard errors of their difference."""
 MSER_BLOCKS = 60
 """Rounds are joined into about this many blocks before the truncation point is looked for."""
 TRANSIENT_SIGMAS = 3.0
@@ -77,18 +79,28 @@ def truncation(rounds: Sequence[Round]) -> int:
 
 
 def _differs(start: FloatArray, rest: FloatArray) -> bool:
-    """Return whether the start is another regime: in noise the least score falls anywhere, and then nothing is cut."""
-    noise = TRANSIENT_SIGMAS * float(rest.std()) / math.sqrt(len(start))
+    """Return whether the start is another regime: in noise the least score falls anywhere, and then nothing is cut.
+
+    The start's own spread counts too: where a few slow samples happen to lie in it, the rest looks quiet.
+    """
+    spread = max(float(rest.std()), float(start.std()))
+    noise = TRANSIENT_SIGMAS * spread / math.sqrt(len(start))
     return abs(float(start.mean() - rest.mean())) > max(noise, STEADY_TOLERANCE * float(rest.mean()))
 
 
 def is_steady(rates: Sequence[float]) -> bool:
-    """Return whether the halves of the windows' rates agree within 5 %; one window is no evidence."""
+    """Return whether the halves of the windows' rates agree within 5 %, or within what their own spread explains.
+
+    One window is no evidence, and two or three know of no spread. A few slow samples among many fall into one half or
+    the other: that is noise, which the interval tells of, and no change of the rate.
+    """
     half = len(rates) // 2
     if half == 0:
         return False
-    first, second = float(np.mean(rates[:half])), float(np.mean(rates[-half:]))
-    return abs(first - second) <= STEADY_TOLERANCE * max(first, second)
+    first, second = np.array(rates[:half]), np.array(rates[-half:])
+    apart = abs(float(first.mean() - second.mean()))
+    noise = math.sqrt(float(first.var(ddof=1) + second.var(ddof=1)) / half) if half > 1 else 0.0
+    return apart <= max(STEADY_TOLERANCE * max(float(first.mean()), float(second.mean())), STEADY_SIGMAS * noise)
 
 
 def half_width_share(rates: Sequence[float]) -> float:

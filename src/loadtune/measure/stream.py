@@ -151,7 +151,7 @@ def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> di
             one_thread=threads.are_held(),
         ),
         timeout=workload.timeout if config.num_workers else 0,
-        generator=torch.Generator().manual_seed(seed),
+        generator=workload.generator if workload.generator is not None else torch.Generator().manual_seed(seed),
     )
     return kwargs
 

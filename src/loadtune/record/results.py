@@ -45,7 +45,7 @@ class SteadyMeasurement:
     discarded_seconds: float = 0.0
     """Time after priming that is in no window: a transient that was cut off, a rest too short for a window."""
     steady: bool
-    """Whether the halves of the windows agree within 5 %."""
+    """Whether the halves of the windows agree within 5 %, or within what the spread of the windows explains."""
     batch_wait_p50_seconds: float
     batch_wait_p95_seconds: float
     batch_wait_p99_seconds: float

@@ -26,9 +26,18 @@ class DeviceMemory:
         try:
             self._nvml = nvml if nvml is not None else importlib.import_module("pynvml")
             self._nvml.nvmlInit()
-            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+            self._handle = self._handle_of(uuid)
         except Exception:  # noqa: BLE001 - NVML raises a class for each of its error codes, and ImportError without it
             self._handle = None
+
+    def _handle_of(self, uuid: str) -> Any:
+        """Return the handle of a device, or of a slice of one: torch names both alike, NVML writes MIG for slices."""
+        try:
+            return self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except Exception:
+            if not uuid.startswith("GPU-"):
+                raise
+            return self._nvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid.removeprefix('GPU-')}")
 
     def used_bytes(self) -> int | None:
         """Return what is used on the device by all processes, or None when it cannot be read."""

@@ -14,6 +14,7 @@ import msgspec
 from loadtune.errors import TargetError, TrialHostError, UsageError
 from loadtune.record.results import Probe
 from loadtune.run import memory, postmortem
+from loadtune.run.leftovers import sweep_up
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Channel, Ready, Setup, Unusable
 from loadtune.run.scratch import Scratch
@@ -98,6 +99,10 @@ class TrialHost:
         self._stderr.truncate()
         return text
 
+    def tidy(self) -> None:
+        """Remove what the processes of a trial that is over have left in shared memory."""
+        sweep_up(self._scratch.path)
+
     def wait(self) -> int:
         """Wait for the end of the process and return its exit status as the kernel encodes it."""
         code = self._process.wait()
@@ -111,6 +116,7 @@ class TrialHost:
         if self._process.poll() is None:
             kill_group(self.pid)
         self._process.wait()
+        self.tidy()
         self._stderr.close()
         self._beats.close()
         self._scratch.close()

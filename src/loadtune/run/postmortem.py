@@ -79,6 +79,8 @@ _PINNING_ENDED = re.compile(
     r"_get_data\(\)\n(?:\s*\^+\n)?ValueError: not enough values to unpack \(expected 2, got 0\)"
 )
 """In torch's own line, the pinning thread has handed on nothing; anywhere else it is the data set's own mistake."""
+_OF_ORPHANS: tuple[FailureKind, ...] = ("worker_killed", "worker_error")
+"""What workers say on standard error when the process that they work for has died: their pipes broke."""
 
 
 def explain_exception(
@@ -127,7 +129,7 @@ def explain_status(status: int, stderr_tail: str) -> Failure:
     heard = clean(stderr_tail)
     words = last_line(heard)
     return Failure(
-        kind=_kind(heard, without=_LOGGED) or "trial_killed",
+        kind=_kind(heard, without=(*_LOGGED, *_OF_ORPHANS)) or "trial_killed",
         reason=f"the measuring process {ending(status)}{f'; its last words: {words}' if words else ''}",
     )
 

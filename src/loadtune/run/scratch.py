@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from loadtune.record.lock import DirectoryLock
+from loadtune.run.leftovers import sweep_up
 
 _PREFIX = "loadtune-scratch-"
 _NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
@@ -67,5 +68,6 @@ def _remove_if_abandoned(path: Path) -> None:
         ours = own and stat.S_ISDIR(seen.st_mode) and stat.S_IMODE(seen.st_mode) == _OWN_ALONE
         # Where nothing can be locked nothing can be told, and nothing is removed.
         if ours and lock.acquire(path) and lock.is_held:
+            sweep_up(path)
             shutil.rmtree(path, ignore_errors=True)
     lock.release()

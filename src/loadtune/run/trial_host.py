@@ -27,6 +27,7 @@ from loadtune.measure import open_files, page_cache
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.failure import Aftermath
 from loadtune.run.content_check import with_contents
+from loadtune.run.leftovers import SEMAPHORES
 from loadtune.run.memory import read_process
 from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
@@ -269,8 +270,10 @@ def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> N
     from loadtune.measure.trial import run_trial  # noqa: PLC0415
 
     channel.send(Started(pid=os.getpid()))
-    # Where multiprocessing keeps its sockets: a killed worker cannot tidy up after itself, the parent can.
-    multiprocessing.current_process()._config["tempdir"] = message.scratch  # type: ignore[attr-defined]  # noqa: SLF001
+    # Where multiprocessing keeps its sockets, and how it calls its semaphores: a killed worker cannot tidy up after
+    # itself, the parent can.
+    settings = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
+    settings["tempdir"], settings["semprefix"] = message.scratch, SEMAPHORES.format(pid=os.getpid())
     witness.begin(message.scratch)
     page_cache.begin(setup.notes)
     observer = _AskingObserver(channel, witness.beats(setup.beats))

@@ -15,6 +15,7 @@ from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.inquest import Inquest
+from loadtune.run.leftovers import Leftovers
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import (
     Begin,
@@ -29,7 +30,6 @@ from loadtune.run.protocol import (
     Started,
     Trying,
 )
-from loadtune.run.residue import Residue
 from loadtune.run.scene import Scene
 from loadtune.run.threads import ThreadCounter
 
@@ -118,7 +118,7 @@ class RunningTrial:
         self._looks: list[tuple[int, memory.TreeMemory]] = []
         self._shm_peak = 0
         self._gpu_peak: int | None = None
-        self._residue = Residue()
+        self._leftovers = Leftovers()
         self._ended: tuple[int, ...] = ()
         self._settled: float | None = None
         """When it was known what became of it."""
@@ -147,7 +147,8 @@ class RunningTrial:
                     break
         except EOFError:
             self._status = self._host.wait()
-        self.left_behind = self._residue.after(self._ended)
+        self._host.tidy()
+        self.left_behind = self._leftovers.after(self._ended)
         tail = self._host.stderr_tail()
         if isinstance(self._outcome, SteadyMeasurement):
             return self._outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from loadtune.errors import LoadtuneError
+from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import summary
 from loadtune.show.charts.common import DataTable
@@ -60,8 +62,8 @@ def render_apart(result: RunResult) -> str:
     Raises:
         LoadtuneError: The page could not be made.
     """
-    made = subprocess.run(
-        [sys.executable, "-m", "loadtune.show.page"],
+    made = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "loadtune.show.page", str(os.getpid())],
         input=msgspec.msgpack.encode(result),
         capture_output=True,
         check=False,
@@ -221,4 +223,5 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
+    die_with_parent(int(sys.argv[1]))
     sys.stdout.buffer.write(render(msgspec.msgpack.decode(sys.stdin.buffer.read(), type=RunResult)).encode())

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from cgroup_lab import Nest, NoGroups, nest
 
 from faults import loadtune
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Measurement, TrialRequest
+from loadtune.record.results import LeftBehind
 from loadtune.run import watch
+from loadtune.run.leftovers import Leftovers
 from loadtune.run.protocol import Setup
-from loadtune.run.residue import Residue
 from loadtune.run.supervisor import Supervisor
 
-TARGETS = Path(__file__).with_name("residue_targets.py")
+TARGETS = Path(__file__).with_name("leaving_targets.py")
 
 
 @pytest.fixture
@@ -71,21 +70,15 @@ def test_a_file_left_in_shared_memory_is_told(tmp_path: Path) -> None:
             path.unlink()
 
 
-def test_what_a_killed_worker_left_under_torchs_name_is_removed(tmp_path: Path) -> None:
-    """Of the files that are new only those of an ended process of the trial go; another's stay and are told."""
-    (tmp_path / "torch_7_1_0").write_bytes(b"before")
-    residue = Residue(tmp_path)
-    gone = psutil.Process().pid + 10_000_000
-    for name in (f"torch_{gone}_2_0", f"torch_{gone + 1}_2_0"):
-        (tmp_path / name).write_bytes(b"x" * 5000)
-    left = residue.after([gone])
-    assert left is not None
-    assert (left.processes, left.shm_files, left.shm_bytes) == ((), 1, 8192)
-    assert left.shm_names == (f"torch_{gone + 1}_2_0",)
-    assert set(os.listdir(tmp_path)) == {"torch_7_1_0", f"torch_{gone + 1}_2_0"}
-    with contextlib.suppress(FileNotFoundError):
-        (tmp_path / f"torch_{gone + 1}_2_0").unlink()
-    assert residue.after([gone]) is None
+def test_what_others_have_is_no_leftover(tmp_path: Path) -> None:
+    """A file from before is none, nor one of another user; one that is new and stays is told with its size."""
+    (tmp_path / "before").write_bytes(b"x")
+    leftovers = Leftovers(tmp_path)
+    assert leftovers.after([2**22 + 1]) is None
+    (tmp_path / "of-another-user").write_bytes(b"x")
+    os.chown(tmp_path / "of-another-user", 12345, 12345)
+    (tmp_path / "new").write_bytes(b"x" * 5000)
+    assert leftovers.after([]) == LeftBehind(shm_files=1, shm_bytes=8192, shm_names=("new",))
 
 
 def _request(*, batch_size: int, num_workers: int) -> TrialRequest:
