@@ -13,6 +13,8 @@ from loadtune.describe.plan import Measurement
 from loadtune.measure import page_cache
 
 FILES, SIZE = 600, 40_000
+pytestmark = pytest.mark.alone
+
 ONE_PASS = Measurement(max_seconds=1.0, real_epoch_seconds=0.0, one_pass=True)
 
 

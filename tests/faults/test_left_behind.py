@@ -20,6 +20,8 @@ from loadtune.run.leftovers import Leftovers
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
+pytestmark = pytest.mark.alone
+
 TARGETS = Path(__file__).with_name("leaving_targets.py")
 
 
@@ -78,6 +80,7 @@ def test_what_others_have_is_no_leftover(tmp_path: Path) -> None:
     (tmp_path / "of-another-user").write_bytes(b"x")
     os.chown(tmp_path / "of-another-user", 12345, 12345)
     (tmp_path / "new").write_bytes(b"x" * 5000)
+    (tmp_path / f"torch_{os.getpid()}_1_1").touch()  # of a process that runs
     assert leftovers.after([]) == LeftBehind(shm_files=1, shm_bytes=8192, shm_names=("new",))
 
 

@@ -16,6 +16,8 @@ from loadtune.run.leftovers import sweep_up
 from loadtune.run.scratch import Scratch
 from loadtune.run.stands import FILE_PREFIX
 
+pytestmark = pytest.mark.alone
+
 GONE = 2**22 + 1
 """A process id that no process has."""
 

@@ -16,6 +16,8 @@ from loadtune.describe.plan import Consumer, Measurement, TrialRequest
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
+pytestmark = pytest.mark.alone
+
 TARGETS = Path(__file__).parent / "busy.py"
 MIB = 2**20
 READ = (

@@ -14,6 +14,8 @@ from loadtune.describe.plan import Measurement
 from loadtune.judge.findings import _changing
 from loadtune.run.supervisor import Supervisor
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def constant() -> Iterator[Supervisor]:

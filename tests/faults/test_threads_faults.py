@@ -22,7 +22,10 @@ from loadtune.run.supervisor import Supervisor
 TARGETS = Path(__file__).parent / "crowded.py"
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
-pytestmark = pytest.mark.skipif(CPUS < 2, reason="with one CPU no library starts a second thread")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(CPUS < 2, reason="with one CPU no library starts a second thread"),
+]
 
 
 @contextmanager

@@ -40,18 +40,19 @@ class OpenFiles:
     def glance(self, pid: int | None) -> None:
         """Count, where it is time to."""
         self._glances += 1
-        if pid is None or self._glances % EVERY:
+        if pid is None or self._glances % EVERY != 1:
             return
         seen = open_files((pid, *descendants(pid)))
         if seen is not None:
             self.counts.append(seen)
 
     def explain(self, failure: Failure) -> Failure:
-        """Return the failure, as one of too many open files where they rose towards what is allowed."""
-        if failure.kind not in SYMPTOMS or not self.counts:
+        """Return the failure, as one of too many open files where these rose towards what is allowed, with the counts."""
+        first, last = (self.counts[0], self.counts[-1]) if self.counts else (0, 0)
+        if last - first < RISING:
             return failure
-        first, last = self.counts[0], self.counts[-1]
-        if last - first < RISING or last < TELLING_SHARE * self.allowed:
+        tells = failure.kind in SYMPTOMS and last >= TELLING_SHARE * self.allowed
+        if not tells and failure.kind != "open_files":
             return failure
         return Failure(
             kind="open_files",

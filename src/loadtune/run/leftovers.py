@@ -70,7 +70,8 @@ class Leftovers:
             pids: Its processes, all of them killed.
         """
         alive = set(pids) - _dead(set(pids))
-        seen = ((name, self._own_bytes(name)) for name in sorted(self._names() - self._before))
+        new = (name for name in sorted(self._names() - self._before) if not _is_in_use(name))
+        seen = ((name, self._own_bytes(name)) for name in new)
         files = {name: size for name, size in seen if size is not None}
         if not alive and not files:
             return None
@@ -95,6 +96,12 @@ class Leftovers:
             return None
         own = not hasattr(os, "getuid") or seen.st_uid == os.getuid()
         return seen.st_blocks * _BLOCK_BYTES if own else None
+
+
+def _is_in_use(name: str) -> bool:
+    """Return whether the process that a name is of still runs: another loader's, whose batch is on its way."""
+    found = _NAME.fullmatch(name)
+    return found is not None and _is_alive(int(found[1]))
 
 
 def _dead(pids: set[int]) -> set[int]:

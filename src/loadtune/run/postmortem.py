@@ -79,6 +79,8 @@ _PINNING_ENDED = re.compile(
     r"_get_data\(\)\n(?:\s*\^+\n)?ValueError: not enough values to unpack \(expected 2, got 0\)"
 )
 """In torch's own line, the pinning thread has handed on nothing; anywhere else it is the data set's own mistake."""
+_BROKEN_LINES = ("EOFError", "BrokenPipeError", "ConnectionRefusedError", "ConnectionResetError")
+"""What the main process sees of a worker that could not hand its batch over; the worker has written why."""
 _OF_ORPHANS: tuple[FailureKind, ...] = ("worker_killed", "worker_error")
 """What workers say on standard error when the process that they work for has died: their pipes broke."""
 
@@ -105,6 +107,8 @@ def explain_exception(
         reason = f"sample {aftermath.sample} raised {reason}"
     if _PINNING_ENDED.search(traceback):
         return Failure(kind="pin_memory", reason=reason)
+    if type_name in _BROKEN_LINES and (kind := _kind(clean(stderr), without=_LOGGED)) is not None:
+        return Failure(kind=kind, reason=f"{reason}; a worker's last words: {last_line(clean(stderr))}")
     in_worker = "in DataLoader worker process" in message
     return Failure(kind=_kind(said, without=_OF_START if in_worker else ()) or "user_error", reason=reason)
 
@@ -211,5 +215,5 @@ def process_end(status: int) -> ProcessEnd:
 
 def last_line(text: str) -> str:
     """Return the line that says what happened: the last one, where tracebacks put it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith('File "')]
     return lines[-1][:400] if lines else ""
