@@ -47,7 +47,7 @@ class OpenFiles:
             self.counts.append(seen)
 
     def explain(self, failure: Failure) -> Failure:
-        """Return the failure, as one of too many open files where these rose towards what is allowed, with the counts."""
+        """Return the failure, as one of too many open files where they rose towards the limit, with the counts."""
         first, last = (self.counts[0], self.counts[-1]) if self.counts else (0, 0)
         if last - first < RISING:
             return failure
