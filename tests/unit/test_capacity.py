@@ -106,7 +106,7 @@ def test_without_workers() -> None:
         in_process_factor=0.8,
         batch_variation=4.0,
     )
-    assert rate(costs, batch_size=15) == pytest.approx(1 / (0.8 * 0.020 + 0.01))
+    assert rate(costs, batch_size=15) == pytest.approx(1 / (0.8 * 0.015 + 0.01))
     assert bound(costs, batch_size=15) == "main process"
 
 

@@ -17,6 +17,7 @@ from loadtune.describe.config import LoaderConfig
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Value = float | FloatArray
 
 PARTS = ("workers", "cores", "main process", "consumer", "pinning")
 """What can bound a rate."""
@@ -27,38 +28,41 @@ ORDER_LOSS_ALONE = (0.289, 1.329, 1.254, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What loading costs on one machine: the parameters of the pipeline model, in seconds unless said otherwise."""
+    """What loading costs on one machine: the parameters of the pipeline model, in seconds unless said otherwise.
 
-    cpu_seconds_per_sample: float
+    A value may be an array that broadcasts against the configurations: a column gives many variants at once.
+    """
+
+    cpu_seconds_per_sample: Value
     """T_c: processor time of one sample in a worker that has a core to itself."""
-    blocked_seconds_per_sample: float = 0.0
+    blocked_seconds_per_sample: Value = 0.0
     """T_b: waiting for a disk, a network, a sleep."""
-    worker_seconds_per_batch: float = 0.0
-    """b0: processor time of a batch in a worker whatever its size."""
-    handover_seconds_per_batch: float = 0.0
-    handover_seconds_per_tensor: float = 0.0
-    handover_seconds_per_byte: float = 0.0
+    worker_seconds_per_batch: Value = 0.0
+    """b0: processor time of a batch in a worker whatever its size: collating and handing over."""
+    handover_seconds_per_batch: Value = 0.0
+    handover_seconds_per_tensor: Value = 0.0
+    handover_seconds_per_byte: Value = 0.0
     """u: the main process takes a batch off the queue; by batch, by tensor and by byte."""
-    dispatch_seconds_per_sample: float = 0.0
+    dispatch_seconds_per_sample: Value = 0.0
     """Of h, the main process's other work on a batch: drawing indices, counting."""
-    consumer_seconds_per_batch: float = 0.0
+    consumer_seconds_per_batch: Value = 0.0
     """g, without what it copies."""
-    pin_seconds_per_byte: float = 0.0
-    latency_seconds: float = 0.0
+    pin_seconds_per_byte: Value = 0.0
+    latency_seconds: Value = 0.0
     """From the end of a batch in a worker until the main process can take it."""
-    contention: float = 0.0
+    contention: Value = 0.0
     """σ: share by which each further busy core makes processor time longer (caches, memory, shared cores)."""
-    switching: float = 0.0
+    switching: Value = 0.0
     """τ: share of the cores that is lost for each e-fold of processes that want one and have none."""
-    in_process_factor: float = 1.0
+    in_process_factor: Value = 1.0
     """Time of a sample in the main process (W = 0) over that in a worker."""
-    sample_variation: float = 0.0
+    sample_variation: Value = 0.0
     """Squared coefficient of variation of the time of one sample."""
-    batch_variation: float = 0.0
+    batch_variation: Value = 0.0
     """What of it does not average out in a batch."""
-    cores: float = 1.0
+    cores: Value = 1.0
     """C: cores that the loader has."""
-    sharpness: float = 16.0
+    sharpness: Value = 16.0
     """Exponent of the norm that joins the bounds: the larger, the more the least one alone decides."""
 
 
@@ -111,12 +115,17 @@ def points(
     )
 
 
+def select(points: Points, entries: npt.NDArray[np.int64]) -> Points:
+    """Return some of the configurations."""
+    return Points(**{name: getattr(points, name)[entries] for name in Points.__dataclass_fields__})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """What the model says of each configuration."""
 
     bounds: FloatArray
-    """Batches per second that each of ``PARTS`` alone would allow, a row each; infinite where it has no part."""
+    """Batches per second that each of ``PARTS`` alone would allow, in that order; infinite where it has no part."""
     batches_per_second: FloatArray
     samples_per_second: FloatArray
 
@@ -154,10 +163,17 @@ def service_seconds(costs: Costs, points: Points) -> FloatArray:
     return _busy_seconds(costs, points)[0] + costs.blocked_seconds_per_sample * points.batch_size
 
 
+def cpu_seconds(costs: Costs, points: Points) -> FloatArray:
+    """Return the processor time of a batch in all processes of a loader with workers, less that of the step."""
+    main = handover_seconds(costs, points) + costs.dispatch_seconds_per_sample * points.batch_size
+    return _busy_seconds(costs, points)[0] + main
+
+
 def capacity(costs: Costs, points: Points) -> Capacity:
     """Return the steady rate of each configuration, with what bounds it."""
     with np.errstate(divide="ignore"):
-        bounds = np.stack([_by_workers(costs, points), _by_cores(costs, points), *_by_main(costs, points)])
+        parts = (_by_workers(costs, points), _by_cores(costs, points), *_by_main(costs, points))
+        bounds = np.stack(np.broadcast_arrays(*parts))
         least = np.min(bounds, axis=0)
         rate = least * np.sum((least / bounds) ** costs.sharpness, axis=0) ** (-1.0 / costs.sharpness)
     return Capacity(bounds=bounds, batches_per_second=rate, samples_per_second=points.batch_size * rate)
@@ -181,18 +197,17 @@ def _by_workers(costs: Costs, points: Points) -> FloatArray:
 
 
 def _by_cores(costs: Costs, points: Points) -> FloatArray:
-    busy, wanted = _busy_seconds(costs, points)
-    main = handover_seconds(costs, points) + costs.dispatch_seconds_per_sample * points.batch_size
-    excess = np.maximum(0.0, wanted / costs.cores - 1.0)
-    rate = costs.cores / (busy + main) / (1.0 + costs.switching * np.log1p(excess))
+    excess = np.maximum(0.0, _busy_seconds(costs, points)[1] / costs.cores - 1.0)
+    rate = costs.cores / cpu_seconds(costs, points) / (1.0 + costs.switching * np.log1p(excess))
     return np.where(points.num_workers == 0, np.inf, rate)
 
 
 def _by_main(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the bounds of the main process, the consumer and the thread that pins."""
     takes, alone = handover_seconds(costs, points), points.num_workers == 0
-    loads = costs.cpu_seconds_per_sample + costs.blocked_seconds_per_sample
-    serial = costs.in_process_factor * (loads * points.batch_size + costs.worker_seconds_per_batch)
+    # What a worker does for a batch of any size is to hand it over, and here nobody does.
+    serial = (costs.cpu_seconds_per_sample + costs.blocked_seconds_per_sample) * points.batch_size
+    serial = costs.in_process_factor * serial
     own = np.where(alone, serial, np.where(points.pinned, 0.0, takes))
     own = own + costs.dispatch_seconds_per_sample * points.batch_size
     step = costs.consumer_seconds_per_batch

@@ -15,7 +15,6 @@ from loadtune.record.results import (
     Cost,
     Environment,
     MemoryLimits,
-    Model,
     Pick,
     Probe,
     Resume,
@@ -56,6 +55,8 @@ def conclude(
         finished: Whether it came to its end by itself.
         resumes: When it was taken up again.
     """
+    from loadtune.judge.prediction import predict  # noqa: PLC0415 - numpy and scipy are for the end of a sweep
+
     compared = as_compared(records, resumes)
     state = State(plan=plan, configs=tuple(configs), records=compared, probe=probe, limits=limits)
     choice = state.choice()
@@ -68,6 +69,15 @@ def conclude(
         choice=choice,
         finished=finished,
         resumes=resumes,
+    )
+    chosen = next((row.config for row in choice.rows if row.config_id == choice.chosen), None)
+    prediction = predict(
+        compared,
+        tuple(row.config for row in choice.rows),
+        probe=probe,
+        plan=plan,
+        environment=environment,
+        pick=chosen,
     )
     return RunResult(
         target=plan.target,
@@ -82,9 +92,9 @@ def conclude(
         baseline=_pick(choice, choice.baseline, baseline_reason(choice)),
         gain=choice.gain,
         tied=choice.tied,
-        trials=choice.rows,
+        trials=prediction.on(choice.rows),
         findings=findings(case),
-        model=Model(),
+        model=prediction.model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
         finished=finished,
         resumes=tuple(resumes),

@@ -283,6 +283,9 @@ class TrialResult:
     """Whether its rate rests on trials made after the pick; otherwise it is from earlier in the run. JSON only."""
     throttled_share: float | None = None
     """Seconds that a CPU quota held threads back, by second of trial, in the worst of its trials. JSON only."""
+    predicted_samples_per_second_low: float | None = None
+    """Lower end of the 95 % interval of ``predicted_samples_per_second``. JSON only, as is the upper one."""
+    predicted_samples_per_second_high: float | None = None
 
     @property
     def config(self) -> LoaderConfig:
@@ -290,7 +293,10 @@ class TrialResult:
         return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
 
 
-JSON_ONLY_FIELDS = ("windows", "order", "epoch_was_run", "dropped_samples", "measured_again", "throttled_share")
+JSON_ONLY_FIELDS = (
+    "windows", "order", "epoch_was_run", "dropped_samples", "measured_again", "throttled_share",
+    "predicted_samples_per_second_low", "predicted_samples_per_second_high",
+)  # fmt: skip
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
 
@@ -336,10 +342,18 @@ class MemoryLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The parameters measured once for all configurations, and how well they predict."""
+    """The pipeline model: its parameters, fitted once for all configurations, and how well they predict."""
 
     parameters: dict[str, float] = field(default_factory=dict)
+    """By name, which ends in the unit; a ratio has none."""
     median_abs_error: float | None = None
+    """Of its rates for configurations that the fit did not see, as a share of the measured ones; in the median."""
+    p90_abs_error: float | None = None
+    """The same, for nine of ten."""
+    pick_bounded_by: str | None = None
+    """The part of the pipeline that bounds the pick's rate: workers, cores, main process, consumer, pinning."""
+    note: str | None = None
+    """Why nothing is predicted; None where something is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
