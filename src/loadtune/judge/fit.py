@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,9 @@ LEAST_NOISE = 0.02
 """Standard deviation of a log rate below which no trial is believed."""
 CPU_NOISE = 0.1
 """The same of processor time by sample: it also counts what the main process does while it waits."""
+WIDE_NOISE = 0.3
+"""What it is taken to be at first."""
+REFITS = 2
 STEP = 1e-3
 """Of derivatives, in standard deviations of a prior."""
 
@@ -114,6 +118,15 @@ class Fit:
         return Predicted(rate=np.exp(log_rate), low=np.exp(log_rate - half), high=np.exp(log_rate + half))
 
 
+class _Solution(NamedTuple):
+    """Where a fit ended."""
+
+    place: FloatArray
+    covariance: FloatArray
+    cost: float
+    """What is left: half the sum of squares, large ones counted less."""
+
+
 def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs) -> Fit:
     """Return the costs that explain what was measured, with their uncertainty and the errors of unseen entries.
 
@@ -123,19 +136,33 @@ def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs) -> Fit:
         fixed: The other ones.
     """
     priors = tuple(priors)
-    place, _ = _solve(observed, priors, fixed, np.zeros(len(priors)))
-    left = np.log(capacity(_costs(priors, fixed, place), observed.points).samples_per_second) - observed.log_rate
-    # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
-    noise = np.maximum(observed.noise, 1.4826 * float(np.median(np.abs(left))))
-    observed = replace(observed, noise=noise)
-    place, covariance = _solve(observed, priors, fixed, place)
+    # It begins with wide noise, so that no part of the rates holds the costs where they happen to explain it alone.
+    wide = _with_noise(observed, WIDE_NOISE)
+    place = min((_solve(wide, priors, fixed, start) for start in _starts(priors)), key=lambda one: one.cost).place
+    for _ in range(REFITS):
+        # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
+        found = capacity(_costs(priors, fixed, place), observed.points)
+        left = np.abs(np.log(found.samples_per_second) - observed.log_rate)
+        noisy = _with_noise(observed, 1.4826 * float(np.median(left)))
+        solution = _solve(noisy, priors, fixed, place)
+        place = solution.place
     return Fit(
         costs=_costs(priors, fixed, place),
         priors=priors,
         place=place,
-        covariance=covariance,
-        errors=_unseen_errors(observed, priors, fixed, place),
+        covariance=solution.covariance,
+        errors=_unseen_errors(noisy, priors, fixed, place),
     )
+
+
+def _with_noise(observed: Observed, least: float) -> Observed:
+    return replace(observed, noise=np.maximum(observed.noise, least))
+
+
+def _starts(priors: Sequence[Prior]) -> tuple[FloatArray, FloatArray]:
+    """Return where a fit begins: at the priors, and where nothing waits, since waiting hides what cores are there."""
+    waits = [prior.name == "blocked_seconds_per_sample" for prior in priors]
+    return np.zeros(len(priors)), np.where(waits, -3.0, 0.0)
 
 
 def _costs(priors: Sequence[Prior], fixed: Costs, place: FloatArray) -> Costs:
@@ -144,10 +171,7 @@ def _costs(priors: Sequence[Prior], fixed: Costs, place: FloatArray) -> Costs:
     return replace(fixed, **{name: value.reshape(-1, 1) if value.ndim else value for name, value in values.items()})
 
 
-def _solve(
-    observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the place of the costs and its covariance."""
+def _solve(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> _Solution:
     from scipy.optimize import least_squares  # noqa: PLC0415 - costs start-up where nothing was measured yet
 
     known = np.flatnonzero(np.isfinite(observed.cpu_seconds) & (observed.points.num_workers > 0))
@@ -167,7 +191,7 @@ def _solve(
         return np.concatenate((_slopes(values, place), np.eye(len(place))))
 
     found = least_squares(residuals, start, jac=slopes, bounds=(-4, 4), loss="soft_l1", max_nfev=60, ftol=1e-5)
-    return found.x, np.linalg.inv(found.jac.T @ found.jac)
+    return _Solution(place=found.x, covariance=np.linalg.inv(found.jac.T @ found.jac), cost=float(found.cost))
 
 
 def _slopes(values: Callable[[FloatArray], FloatArray], place: FloatArray) -> FloatArray:
@@ -184,7 +208,7 @@ def _unseen_errors(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, 
     for fold in range(min(FOLDS, count)):
         left_out = np.arange(fold, count, FOLDS)
         rest = observed.only(np.setdiff1d(np.arange(count), left_out).tolist())
-        place, _ = _solve(rest, priors, fixed, start)
+        place = _solve(rest, priors, fixed, start).place
         unseen = select(observed.points, left_out)
         found = capacity(_costs(priors, fixed, place), unseen)
         errors[left_out] = np.log(found.samples_per_second) - observed.log_rate[left_out]

@@ -34,7 +34,7 @@ _GENERAL = (
     Prior(name="in_process_factor", centre=1.0, spread=0.5),
     Prior(name="sample_variation", centre=0.1, spread=1.5),
     Prior(name="batch_variation", centre=0.003, spread=1.5),
-    Prior(name="sharpness", centre=16.0, spread=0.5),
+    Prior(name="sharpness", centre=16.0, spread=0.3),
 )
 """What is thought of any machine: hand-overs as timed on two, the rest wide enough for the trials to decide."""
 
@@ -118,7 +118,7 @@ def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: En
     """Return the costs that explain what was measured, beginning with what the probe saw."""
     step = plan.consumer.step_seconds
     free = [*_sample_priors(observed, probe), *_GENERAL]
-    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.1))
+    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.4))
     if step:
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
     if observed.points.pinned.any():
