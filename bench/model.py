@@ -31,13 +31,13 @@ BLOCKS = 2
 DRAWS = 20
 HEADER = ("spread third", "random thirds", "all others")
 ABOUT = f"""The whole grid of each loader is measured, {BLOCKS} trials a configuration in random order. The model is
-fitted to a third of the configurations and predicts the others, which it has not seen: to a third that lies far apart in the
-grid, to {DRAWS} random thirds, and for the last column to all the others. Given are the median error, that of nine of
-ten, and the share of rates that lie in the 95 % intervals of their predictions. The measured rates are no truth where
-the machine is busy with other work: the third column says how far two trials of one configuration differ in the
-median, and from noise alone no prediction can be nearer to their mean than about half of that. Loaders that sleep
-feel other work little, those that compute share the cores with it. The claim: 3 % in the median and 8 % for nine of
-ten of what was not seen.
+fitted to a third of the configurations and predicts the others, which it has not seen: to a third that lies far apart
+in the grid, to {DRAWS} random thirds, and for the last column to all the others. Given are the median error, that of
+nine of ten, and the share of rates that lie in the 95 % intervals of their predictions. The measured rates are no
+truth where the machine is busy with other work: the third column says how far two trials of one configuration differ
+in the median, and from noise alone no prediction can be nearer to their mean than about half of that. Loaders that
+sleep feel other work little, those that compute share the cores with it. The claim: 3 % in the median and 8 % for
+nine of ten of what was not seen.
 """
 
 

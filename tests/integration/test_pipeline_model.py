@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, Measurement, SweepPlan, TrialRequest
 from loadtune.judge.pipeline import FloatArray, Passage, Pipeline, simulate
+from loadtune.judge.prediction import predict
+from loadtune.record.environment import read_environment
+from loadtune.run.protocol import Setup
+from loadtune.run.supervisor import Supervisor
 
 # Sleeping workers need no core; torch's advice to stay at the CPU count is not asked for.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -125,3 +132,32 @@ def test_tail_of_an_epoch() -> None:
     assert error < 0.05
     assert seen.handed_out[16] > 2 * 0.25
     assert passage.epoch_seconds > 2 * 0.25
+
+
+def test_real_trials_predict_what_was_not_measured() -> None:
+    """Fitted to real trials of 5 ms a sample with up to 4 workers, 8 workers are predicted within 10 % of W/S."""
+    target = f"{Path(__file__).parent / 'targets.py'}:sleeping"
+    setup = Setup(target=target, arguments={}, device="cpu", seed=0, warm_seconds=0.0)
+    configs = [LoaderConfig(batch_size=size, num_workers=workers) for size in (8, 32) for workers in (1, 2, 4)]
+    with Supervisor(setup, trial_timeout_seconds=60) as running:
+        records = [
+            running.run(
+                TrialRequest(
+                    order=order,
+                    block=0,
+                    phase="screen",
+                    config=config,
+                    measurement=Measurement(max_seconds=1.0, real_epoch_seconds=0.0),
+                    consumer=Consumer(),
+                )
+            )
+            for order, config in enumerate(configs)
+        ]
+        probe = running.probe
+    unseen = LoaderConfig(batch_size=16, num_workers=8)
+    found = predict(
+        records, [*configs, unseen], probe=probe, plan=SweepPlan(target=target), environment=read_environment()
+    )
+    assert found.model.note is None
+    assert found.rates[unseen].estimate == pytest.approx(8 / 0.005, rel=0.1)
+    assert found.rates[unseen].low < 8 / 0.005

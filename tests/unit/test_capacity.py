@@ -44,7 +44,7 @@ def exact_batches_per_second(costs: Costs, config: LoaderConfig, variation: floa
 
 
 def test_closed_form_against_the_exact_one() -> None:
-    """Over 360 cases the two forms differ by 1 % in the median, 4 % at most in nine of ten, and never by over 15 %."""
+    """In 360 cases the two forms differ by 0.2 % in the median, 4 % at most in nine of ten, and never by over 10 %."""
     errors = []
     for number, (size, workers, ahead, in_order, spread, step, takes) in enumerate(
         itertools.product((8, 64), (1, 2, 4, 8, 16), (1, 2, 4), (True, False), (0.0, 0.15, 0.4), (0.0, 6e-3), (2e-3,))
@@ -63,9 +63,9 @@ def test_closed_form_against_the_exact_one() -> None:
         closed = float(capacity(costs, points([config], tensors_per_batch=0)).batches_per_second[0])
         errors.append(abs(np.log(closed / exact_batches_per_second(costs, config, spread**2, number))))
     assert len(errors) == 360
-    assert np.median(errors) <= 0.01
+    assert np.median(errors) <= 0.002
     assert np.quantile(errors, 0.9) <= 0.04
-    assert max(errors) <= 0.15
+    assert max(errors) <= 0.10
 
 
 def test_bounds_by_arithmetic() -> None:

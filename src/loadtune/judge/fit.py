@@ -202,7 +202,7 @@ def _slopes(values: Callable[[FloatArray], FloatArray], place: FloatArray) -> Fl
 
 
 def _unseen_errors(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> FloatArray:
-    """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most."""
+    """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``."""
     count = len(observed)
     errors = np.zeros(count)
     for fold in range(min(FOLDS, count)):
