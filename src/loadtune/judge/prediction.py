@@ -32,7 +32,6 @@ _GENERAL = (
     Prior(name="contention", centre=0.03, spread=1.2),
     Prior(name="switching", centre=0.03, spread=1.2),
     Prior(name="in_process_factor", centre=1.0, spread=0.5),
-    Prior(name="sample_variation", centre=0.1, spread=1.5),
     Prior(name="batch_variation", centre=0.003, spread=1.5),
     Prior(name="sharpness", centre=16.0, spread=0.3),
 )
@@ -117,7 +116,7 @@ def _nothing(note: str) -> Prediction:
 def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: Environment) -> Fit:
     """Return the costs that explain what was measured, beginning with what the probe saw."""
     step = plan.consumer.step_seconds
-    free = [*_sample_priors(observed, probe), *_GENERAL]
+    free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
     free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.4))
     if step:
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
@@ -140,6 +139,13 @@ def _sample_priors(observed: Observed, probe: Probe) -> tuple[Prior, Prior]:
         Prior(name="cpu_seconds_per_sample", centre=max(cpu, floor), spread=1.0),
         Prior(name="blocked_seconds_per_sample", centre=max(wall - cpu, floor), spread=1.5),
     )
+
+
+def _variation_prior(probe: Probe) -> Prior:
+    """Return what is thought of how samples differ: by the probe, which sees few of the slow ones."""
+    if probe.sample_variation is None:
+        return Prior(name="sample_variation", centre=0.1, spread=1.5)
+    return Prior(name="sample_variation", centre=min(max(probe.sample_variation, 1e-3), 1e2), spread=1.0)
 
 
 def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:

@@ -198,6 +198,8 @@ class Probe:
     """How Python starts a worker here where nothing is said."""
     resident_bytes: int | None = None
     """Host memory of one process that holds torch and the data set, before any trial; None where it is not known."""
+    sample_variation: float | None = None
+    """Squared coefficient of variation of the time of one sample; None where it is not known."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
 
