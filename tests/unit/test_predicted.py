@@ -18,7 +18,7 @@ from loadtune.judge.verdict import conclude
 from loadtune.record.results import MemoryLimits, Model, RunResult
 from loadtune.show.page import render
 from loadtune.show.predicted import model_sentence
-from loadtune.show.tables import to_csv, to_json
+from loadtune.show.tables import to_csv, to_json, to_markdown
 from loadtune.show.terminal import print_result
 
 CONFIGS = [LoaderConfig(batch_size=size, num_workers=workers) for size in (32, 128) for workers in (0, 1, 2, 4)]
@@ -103,6 +103,7 @@ def test_outputs_have_the_predictions() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "model (95 %)" in shown
     assert "The pipeline model predicts the measured rates" in shown
+    assert "pipeline model predicts the measured rates" in to_markdown(result)
     page = render(result)
     assert "the model&#39;s (95 %)" in page
     assert "what bounds the pick" in page
