@@ -16,6 +16,7 @@ from loadtune.judge.evidence import by_group, group_of, measured, steady_table
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat, adjusted_means
 from loadtune.record.results import Environment, Interval, Model, Probe, TrialRecord, TrialResult
+from loadtune.units import format_share
 
 LEAST_MEASURED = 5
 """Configurations below which the model is not fitted for a result: it could not be checked."""
@@ -95,7 +96,9 @@ def predict(
         p90_abs_error=fitted.p90_abs_error,
     )
     if fitted.median_abs_error > MOST_ERROR:
-        note = f"its median error on trials that it did not see is {fitted.median_abs_error:.0%}"
+        seen = format_share(fitted.median_abs_error, 0)
+        note = f"its median error on trials that it did not see is {seen}, and above {format_share(MOST_ERROR, 0)} it "
+        note += "is not trusted; trials that differ from each other need more time"
         return Prediction(model=replace(model, note=note), rates={})
     found = fitted.predict(at)
     rates = {
