@@ -195,7 +195,7 @@ def test_no_trust_no_prediction() -> None:
 def test_too_little_to_check() -> None:
     """With fewer than five configurations, or a loader of its own kind, there is no model, and the reason is said."""
     few = grid((8,), (0, 1, 2, 4))
-    assert "4 configurations" in (predicted(sleeping, few, few).model.note or "")
+    assert "to check it, not 4" in (predicted(sleeping, few, few).model.note or "")
     five = grid((8,), (0, 1, 2, 4, 8))
     own = make_probe(dataset_kind="loader")
     assert "of its own" in (predicted(sleeping, five, five, own).model.note or "")

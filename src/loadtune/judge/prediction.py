@@ -86,7 +86,7 @@ def predict(
         return _nothing("a loader of a class of its own is not modelled")
     observed = observe(records, probe)
     if len(observed) < LEAST_MEASURED:
-        return _nothing(f"{len(observed)} configurations were measured, and it takes {LEAST_MEASURED} to check it")
+        return _nothing(f"it takes {LEAST_MEASURED} measured configurations to check it, not {len(observed)}")
     fitted = fit_to(observed, probe=probe, plan=plan, environment=environment)
     groups = tuple(dict.fromkeys(group_of(config) for config in configs))
     at = _points(groups, probe, _own_batch_size(records))
@@ -100,16 +100,15 @@ def predict(
         note = f"its median error on trials that it did not see is {seen}, and above {format_share(MOST_ERROR, 0)} it "
         note += "is not trusted; trials that differ from each other need more time"
         return Prediction(model=replace(model, note=note), rates={})
-    found = fitted.predict(at)
-    rates = {
-        group: Interval(estimate=rate, low=low, high=high)
-        for group, rate, low, high in zip(
-            groups, found.rate.tolist(), found.low.tolist(), found.high.tolist(), strict=True
-        )
-    }
-    bounds = capacity(fitted.costs, at)
-    limit = bounds.bounded_by(groups.index(group_of(pick))) if pick is not None else None
+    limit = capacity(fitted.costs, at).bounded_by(groups.index(group_of(pick))) if pick is not None else None
+    rates = dict(zip(groups, _intervals(fitted, at), strict=True))
     return Prediction(model=replace(model, pick_bounded_by=limit), rates=rates)
+
+
+def _intervals(fitted: Fit, at: Points) -> list[Interval]:
+    found = fitted.predict(at)
+    ends = zip(found.rate.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+    return [Interval(estimate=rate, low=low, high=high) for rate, low, high in ends]
 
 
 def _nothing(note: str) -> Prediction:
