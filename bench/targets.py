@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, default_collate, get_worker_info
+from torch.utils.data import Dataset, TensorDataset, default_collate, get_worker_info
 
 import loadtune
 
@@ -46,3 +47,28 @@ class TimedSleeping(Dataset[Any]):
 def sleeping(seconds: str, folder: str) -> loadtune.Workload:
     dataset = TimedSleeping(float(seconds), folder)
     return loadtune.Workload(dataset=dataset, collate_fn=dataset.collate)
+
+
+class Storage(Dataset[Any]):
+    """Each sample is waited for, as for a far disk; times may vary from sample to sample, with a heavy tail."""
+
+    def __init__(self, seconds: float, variation: float) -> None:
+        spread = math.log(1 + variation**2)
+        draw = torch.Generator().manual_seed(0)
+        normal = torch.randn(4096, generator=draw) * math.sqrt(spread) - spread / 2
+        self.seconds = (seconds * normal.exp()).tolist()
+
+    def __len__(self) -> int:
+        return 50_000
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        time.sleep(self.seconds[index % len(self.seconds)])
+        return torch.zeros(256), index
+
+
+def storage(seconds: str, variation: str = "0") -> loadtune.Workload:
+    return loadtune.Workload(dataset=Storage(float(seconds), float(variation)))
+
+
+def in_memory() -> loadtune.Workload:
+    return loadtune.Workload(dataset=TensorDataset(torch.zeros(20_000, 3, 32, 32), torch.zeros(20_000)))

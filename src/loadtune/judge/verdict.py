@@ -17,7 +17,6 @@ from loadtune.record.results import (
     Cost,
     Environment,
     MemoryLimits,
-    Model,
     Pick,
     Probe,
     Resume,
@@ -58,6 +57,8 @@ def conclude(
         finished: Whether it came to its end by itself.
         resumes: When it was taken up again.
     """
+    from loadtune.judge.prediction import predict  # noqa: PLC0415 - numpy and scipy are for the end of a sweep
+
     compared = counting_unique(as_compared(records, resumes), probe)
     state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
     choice = state.choice()
@@ -70,6 +71,15 @@ def conclude(
         choice=choice,
         finished=finished,
         resumes=resumes,
+    )
+    chosen = next((row.config for row in choice.rows if row.config_id == choice.chosen), None)
+    prediction = predict(
+        state.records,
+        tuple(row.config for row in choice.rows),
+        probe=probe,
+        plan=plan,
+        environment=environment,
+        pick=chosen,
     )
     return RunResult(
         target=plan.target,
@@ -84,9 +94,9 @@ def conclude(
         baseline=_pick(choice, choice.baseline, baseline_reason(choice)),
         gain=choice.gain,
         tied=choice.tied,
-        trials=choice.rows,
+        trials=prediction.on(choice.rows),
         findings=findings(case),
-        model=Model(),
+        model=prediction.model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
         finished=finished,
         resumes=tuple(resumes),

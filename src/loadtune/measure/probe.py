@@ -6,7 +6,7 @@ import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,7 @@ def probe(source: Source, *, device: str, seed: int) -> Probe:
         seconds_per_sample=timed and timed.seconds,
         cpu_seconds_per_sample=timed and timed.cpu_seconds,
         bytes_per_sample=timed and timed.size,
+        sample_variation=timed and timed.variation,
         samples_probed=timed.samples if timed else 0,
         shared_bytes_per_sample=timed and timed.shared_size,
         tensors_per_batch=timed and timed.tensors[0],
@@ -134,7 +135,17 @@ def _time_samples(source: Source, workload: Workload, seed: int) -> _Samples:
         shared_size=sum(one.shared for one in kept) / count,
         samples=count,
         tensors=_count_tensors(collate, pair, own_batches=source.items_are_batches),
+        variation=_variation(kept),
     )
+
+
+def _variation(timed: Sequence[_Timed]) -> float | None:
+    """Return the squared coefficient of variation of one sample's time, from times of several together."""
+    mean = sum(one.wall for one in timed) / sum(one.samples for one in timed)
+    if len(timed) < 2 or mean <= 0:  # noqa: PLR2004 - a spread needs two
+        return None
+    squares = sum((one.wall - one.samples * mean) ** 2 / one.samples for one in timed)
+    return squares / (len(timed) - 1) / mean**2
 
 
 def _count_tensors(collate: Callable[[Any], Any], pair: list[Any], *, own_batches: bool) -> tuple[float, float]:
@@ -158,6 +169,8 @@ class _Samples(NamedTuple):
     """How many it comes from."""
     tensors: tuple[float, float]
     """In a batch of any size, and more for each sample."""
+    variation: float | None
+    """Of the time of one, as ``Probe.sample_variation``."""
 
 
 class _Timed(NamedTuple):

@@ -261,6 +261,8 @@ class Probe:
     """Host memory of one process that holds torch and the data set, before any trial; None where it is not known."""
     built_bytes: int | None = None
     """What the trial host has allocated to build the data set, imports included: forked workers share it at first."""
+    sample_variation: float | None = None
+    """Squared coefficient of variation of the time of one sample; None where it is not known."""
     unpicklable: str | None = None
     """What cannot be sent to a worker that is not a fork, and why; None where all can, or nobody needs it."""
     contents: Contents = field(default_factory=Contents)
@@ -356,6 +358,9 @@ class TrialResult:
     """What the failed trial left to be read. JSON only."""
     failure_advice: str | None = None
     """The next step after the failure. JSON only."""
+    predicted_samples_per_second_low: float | None = None
+    """Lower end of the 95 % interval of ``predicted_samples_per_second``. JSON only, as is the upper one."""
+    predicted_samples_per_second_high: float | None = None
 
     @property
     def config(self) -> LoaderConfig:
@@ -374,6 +379,8 @@ JSON_ONLY_FIELDS = (
     "unique_share",
     "failure_evidence",
     "failure_advice",
+    "predicted_samples_per_second_low",
+    "predicted_samples_per_second_high",
 )
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
@@ -420,10 +427,18 @@ class MemoryLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """The parameters measured once for all configurations, and how well they predict."""
+    """The pipeline model: its parameters, fitted once for all configurations, and how well they predict."""
 
     parameters: dict[str, float] = field(default_factory=dict)
+    """By name, which ends in the unit; a ratio has none."""
     median_abs_error: float | None = None
+    """Of its rates for configurations that the fit did not see, as a share of the measured ones; in the median."""
+    p90_abs_error: float | None = None
+    """The same, for nine of ten."""
+    pick_bounded_by: str | None = None
+    """The part of the pipeline that bounds the pick's rate: workers, cores, main process, consumer, pinning."""
+    note: str | None = None
+    """Why nothing is predicted; None where something is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import summary
 from loadtune.show.charts.common import DataTable
 from loadtune.show.figures import figures
+from loadtune.show.predicted import model_sentence, predicted_rate
 from loadtune.show.tables import cell_text
 from loadtune.show.words import config_words, loader_code, other_words, plain
 from loadtune.units import (
@@ -100,6 +101,7 @@ def _context(result: RunResult) -> dict[str, Any]:
         "leaders": _leaders(result),
         "earlier": summary.earlier_sentence(result),
         "document": summary.document_rows(result, chosen) if chosen is not None else (),
+        "model": plain(model_sentence(result) or ""),
         "findings": tuple(
             (finding.severity, plain(finding.code), plain(finding.message), plain(finding.advice))
             for finding in result.findings
@@ -150,8 +152,8 @@ def _leaders(result: RunResult) -> DataTable:
 
 def _trials(result: RunResult) -> DataTable:
     header = (
-        "batch", "workers", "settings", "status", "samples/s (95 %)", "first batch", "epoch", "wait p95", "host memory",
-        "device memory", "what it is, or why there is no number",
+        "batch", "workers", "settings", "status", "samples/s (95 %)", "the model's (95 %)", "first batch", "epoch",
+        "wait p95", "host memory", "device memory", "what it is, or why there is no number",
     )  # fmt: skip
     return _without_empty_columns(
         DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))
@@ -180,6 +182,7 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         other_words(trial.config),
         trial.status,
         summary.trial_rate(trial),
+        predicted_rate(trial),
         format_seconds(trial.first_batch_seconds),
         format_seconds(trial.epoch_seconds),
         format_seconds(trial.batch_wait_p95_seconds),

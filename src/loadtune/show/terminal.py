@@ -14,6 +14,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import Finding, RunResult, TrialResult
 from loadtune.show import summary
 from loadtune.show.live import PlainListener, RichListener
+from loadtune.show.predicted import model_sentence, predicted_rate
 from loadtune.show.words import loader_code, other_words, plain
 from loadtune.units import format_bytes, format_seconds
 
@@ -22,6 +23,8 @@ __all__ = ["PlainListener", "RichListener", "leaders_table", "print_result"]
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 WIDE = 78
 """Columns from which the table of leaders has room for the epoch and the device's memory."""
+WIDEST = 110
+"""The same, for what the pipeline model predicts."""
 
 _SEVERITY = {"info": "cyan", "warning": "yellow", "error": "red"}
 _EVERY_ROW = 10**9
@@ -60,6 +63,9 @@ def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[Renderab
     models = _document_table(result)
     if models is not None:
         yield models
+    model = model_sentence(result)
+    if model is not None:
+        yield Padding(Text(plain(model)), (0, 0, 1, 0))
     yield from map(_finding, result.findings)
     yield Text("\n" + summary.cost_sentence(result), style="dim")
 
@@ -87,6 +93,7 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
         ("epoch", True, lambda row: format_seconds(row.epoch_seconds)),
         ("device memory", True, lambda row: format_bytes(row.gpu_peak_bytes)),
     )
+    predicted: _Column = ("model (95 %)", True, predicted_rate)
     apart: tuple[_Column, ...] = (
         ("settings", False, lambda row: other_words(row.config)),
         ("", False, lambda row: ", ".join(summary.marks(result, row))),
@@ -98,6 +105,7 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
         ("batch", True, lambda row: "own" if row.batch_size is None else str(row.batch_size)),
         ("workers", True, lambda row: str(row.num_workers)),
         ("samples/s (95 %)", True, summary.trial_rate),
+        *((predicted,) if width >= WIDEST else ()),
         *(wide if width >= WIDE else ()),
         ("memory", True, lambda row: format_bytes(row.host_peak_bytes)),
         *(apart if width >= WIDE else together),

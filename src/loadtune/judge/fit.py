@@ -1,0 +1,215 @@
+"""The costs of the pipeline model, fitted to what was measured; how far it can be trusted; what it predicts.
+
+Robust least squares in the logarithm (``scipy.optimize.least_squares``, soft L1), so that an error of a share counts
+alike at every rate and one strange trial does not decide. Each cost has a prior, a log-normal around what the probe saw
+or what a hand-over costs on ordinary machines: a cost that the trials say nothing about stays there, and three trials
+are enough to begin with. Trust is measured on trials that a fit did not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, cpu_seconds, select
+from loadtune.judge.statistics import student_t
+
+FOLDS = 12
+"""Parts that the trials are divided into, to be predicted from the others; up to so many it is leave-one-out."""
+LEAST_NOISE = 0.02
+"""Standard deviation of a log rate below which no trial is believed."""
+CPU_NOISE = 0.1
+"""The same of processor time by sample: it also counts what the main process does while it waits."""
+WIDE_NOISE = 0.3
+"""What it is taken to be at first."""
+REFITS = 2
+STEP = 1e-3
+"""Of derivatives, in standard deviations of a prior."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """What is thought of one cost before any trial: log-normal."""
+
+    name: str
+    """Field of ``Costs``."""
+    centre: float
+    spread: float
+    """Standard deviation of its logarithm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What was measured, one entry a configuration."""
+
+    points: Points
+    log_rate: FloatArray
+    """Natural logarithm of samples per second."""
+    noise: FloatArray
+    """Its standard deviation."""
+    cpu_seconds: FloatArray
+    """Processor time of a sample in all processes; not a number where it is not known."""
+
+    def __len__(self) -> int:
+        return len(self.log_rate)
+
+    def only(self, chosen: Sequence[int]) -> Observed:
+        """Return some of the entries."""
+        at = np.array(chosen, dtype=np.int64)
+        return Observed(
+            points=select(self.points, at),
+            log_rate=self.log_rate[at],
+            noise=self.noise[at],
+            cpu_seconds=self.cpu_seconds[at],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """Rates in samples per second with their 95 % intervals, one entry a configuration."""
+
+    rate: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The model as fitted."""
+
+    costs: Costs
+    priors: tuple[Prior, ...]
+    place: FloatArray
+    """Where each cost lies, in standard deviations from its prior."""
+    covariance: FloatArray
+    """Of ``place``."""
+    errors: FloatArray
+    """Log of predicted over measured for each entry, by a fit that did not see it."""
+
+    @property
+    def median_abs_error(self) -> float:
+        """Median error of prediction, as a share of the rate."""
+        return float(np.expm1(np.median(np.abs(self.errors))))
+
+    @property
+    def p90_abs_error(self) -> float:
+        """Error of prediction that nine of ten stay under, as a share of the rate."""
+        return float(np.expm1(np.quantile(np.abs(self.errors), 0.9)))
+
+    def predict(self, points: Points) -> Predicted:
+        """Return the rate of configurations, measured or not.
+
+        The interval joins what the costs are uncertain by and what the model was off by where it could be checked.
+        """
+
+        def log_rates(place: FloatArray) -> FloatArray:
+            return np.log(capacity(_costs(self.priors, self.costs, place), points).samples_per_second)
+
+        log_rate, slopes = log_rates(self.place), _slopes(log_rates, self.place)
+        own = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        # Root mean square, the largest tenth pulled in: one strange trial widens no interval but its own.
+        sizes = np.abs(self.errors)
+        squares = np.minimum(sizes, np.quantile(sizes, 0.9)) ** 2
+        spread = np.sqrt(own + float(np.mean(squares)) + LEAST_NOISE**2)
+        half = student_t(0.975, len(self.errors) - 1) * spread
+        return Predicted(rate=np.exp(log_rate), low=np.exp(log_rate - half), high=np.exp(log_rate + half))
+
+
+class _Solution(NamedTuple):
+    """Where a fit ended."""
+
+    place: FloatArray
+    covariance: FloatArray
+    cost: float
+    """What is left: half the sum of squares, large ones counted less."""
+
+
+def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs) -> Fit:
+    """Return the costs that explain what was measured, with their uncertainty and the errors of unseen entries.
+
+    Args:
+        observed: At least two configurations.
+        priors: Of the costs that are free.
+        fixed: The other ones.
+    """
+    priors = tuple(priors)
+    # It begins with wide noise, so that no part of the rates holds the costs where they happen to explain it alone.
+    wide = _with_noise(observed, WIDE_NOISE)
+    place = min((_solve(wide, priors, fixed, start) for start in _starts(priors)), key=lambda one: one.cost).place
+    for _ in range(REFITS):
+        # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
+        found = capacity(_costs(priors, fixed, place), observed.points)
+        left = np.abs(np.log(found.samples_per_second) - observed.log_rate)
+        noisy = _with_noise(observed, 1.4826 * float(np.median(left)))
+        solution = _solve(noisy, priors, fixed, place)
+        place = solution.place
+    return Fit(
+        costs=_costs(priors, fixed, place),
+        priors=priors,
+        place=place,
+        covariance=solution.covariance,
+        errors=_unseen_errors(noisy, priors, fixed, place),
+    )
+
+
+def _with_noise(observed: Observed, least: float) -> Observed:
+    return replace(observed, noise=np.maximum(observed.noise, least))
+
+
+def _starts(priors: Sequence[Prior]) -> tuple[FloatArray, FloatArray]:
+    """Return where a fit begins: at the priors, and where nothing waits, since waiting hides what cores are there."""
+    waits = [prior.name == "blocked_seconds_per_sample" for prior in priors]
+    return np.zeros(len(priors)), np.where(waits, -3.0, 0.0)
+
+
+def _costs(priors: Sequence[Prior], fixed: Costs, place: FloatArray) -> Costs:
+    """Return the costs at a place; at several places, one a column, with values that are columns."""
+    values = {prior.name: prior.centre * np.exp(prior.spread * at) for prior, at in zip(priors, place, strict=True)}
+    return replace(fixed, **{name: value.reshape(-1, 1) if value.ndim else value for name, value in values.items()})
+
+
+def _solve(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> _Solution:
+    from scipy.optimize import least_squares  # noqa: PLC0415 - costs start-up where nothing was measured yet
+
+    known = np.flatnonzero(np.isfinite(observed.cpu_seconds) & (observed.points.num_workers > 0))
+    log_cpu, with_cpu = np.log(observed.cpu_seconds[known]), select(observed.points, known)
+
+    def values(place: FloatArray) -> FloatArray:
+        """Return what is to become small, in standard deviations, but for the costs themselves."""
+        costs = _costs(priors, fixed, place)
+        rates = np.log(capacity(costs, observed.points).samples_per_second) - observed.log_rate
+        times = np.log(cpu_seconds(costs, with_cpu) / with_cpu.batch_size) - log_cpu
+        return np.concatenate((rates / observed.noise, times / CPU_NOISE), axis=-1)
+
+    def residuals(place: FloatArray) -> FloatArray:
+        return np.concatenate((values(place), place))
+
+    def slopes(place: FloatArray) -> FloatArray:
+        return np.concatenate((_slopes(values, place), np.eye(len(place))))
+
+    found = least_squares(residuals, start, jac=slopes, bounds=(-4, 4), loss="soft_l1", max_nfev=60, ftol=1e-5)
+    return _Solution(place=found.x, covariance=np.linalg.inv(found.jac.T @ found.jac), cost=float(found.cost))
+
+
+def _slopes(values: Callable[[FloatArray], FloatArray], place: FloatArray) -> FloatArray:
+    """Return the derivatives of ``values``, a column for each cost, from one evaluation at many places."""
+    moved = place[:, None] + STEP * np.eye(len(place))
+    slopes: FloatArray = (values(moved) - values(place)).T / STEP
+    return slopes
+
+
+def _unseen_errors(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> FloatArray:
+    """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``."""
+    count = len(observed)
+    errors = np.zeros(count)
+    for fold in range(min(FOLDS, count)):
+        left_out = np.arange(fold, count, FOLDS)
+        rest = observed.only(np.setdiff1d(np.arange(count), left_out).tolist())
+        place = _solve(rest, priors, fixed, start).place
+        unseen = select(observed.points, left_out)
+        found = capacity(_costs(priors, fixed, place), unseen)
+        errors[left_out] = np.log(found.samples_per_second) - observed.log_rate[left_out]
+    return errors

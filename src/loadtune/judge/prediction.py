@@ -1,0 +1,209 @@
+"""What the pipeline model says of a sweep: a rate for every configuration, and how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+import statistics as plain
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import SweepPlan
+from loadtune.judge.capacity import Costs, Points, capacity, points
+from loadtune.judge.evidence import by_group, group_of, measured, steady_table
+from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
+from loadtune.judge.statistics import Repeat, adjusted_means
+from loadtune.record.results import Environment, Interval, Model, Probe, TrialRecord, TrialResult
+from loadtune.units import format_share
+
+LEAST_MEASURED = 5
+"""Configurations below which the model is not fitted for a result: it could not be checked."""
+MOST_ERROR = 0.10
+"""Median error on unseen trials above which nothing is predicted."""
+
+_GENERAL = (
+    Prior(name="worker_seconds_per_batch", centre=3e-4, spread=1.0),
+    Prior(name="handover_seconds_per_batch", centre=3e-4, spread=0.7),
+    Prior(name="handover_seconds_per_tensor", centre=1.2e-4, spread=0.5),
+    Prior(name="handover_seconds_per_byte", centre=2.5e-10, spread=1.0),
+    Prior(name="dispatch_seconds_per_sample", centre=1e-6, spread=0.7),
+    Prior(name="latency_seconds", centre=3e-4, spread=1.0),
+    Prior(name="contention", centre=0.03, spread=1.2),
+    Prior(name="switching", centre=0.03, spread=1.2),
+    Prior(name="in_process_factor", centre=1.0, spread=0.5),
+    Prior(name="batch_variation", centre=0.003, spread=1.5),
+    Prior(name="sharpness", centre=16.0, spread=0.3),
+)
+"""What is thought of any machine: hand-overs as timed on two, the rest wide enough for the trials to decide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The model of a sweep, and its rates by configuration."""
+
+    model: Model
+    rates: Mapping[LoaderConfig, Interval]
+    """By settings with ``drop_last`` off; empty where the model is not trusted."""
+
+    def on(self, rows: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
+        """Return the rows with what is predicted for each; what cannot run has no rate to predict."""
+        return tuple(self._on(row) for row in rows)
+
+    def _on(self, row: TrialResult) -> TrialResult:
+        rate = self.rates.get(group_of(row.config)) if row.status != "refused" else None
+        if rate is None:
+            return row
+        return replace(
+            row,
+            predicted_samples_per_second=rate.estimate,
+            predicted_samples_per_second_low=rate.low,
+            predicted_samples_per_second_high=rate.high,
+        )
+
+
+def predict(
+    records: Sequence[TrialRecord],
+    configs: Sequence[LoaderConfig],
+    *,
+    probe: Probe,
+    plan: SweepPlan,
+    environment: Environment,
+    pick: LoaderConfig | None = None,
+) -> Prediction:
+    """Return the model as fitted to the trials, and a rate for each of ``configs`` where it can be trusted.
+
+    Args:
+        records: Every trial.
+        configs: What to predict.
+        probe: The data set.
+        plan: Of the sweep; its consumer has a part in every rate.
+        environment: The machine.
+        pick: The configuration whose bound is named.
+    """
+    if probe.dataset_kind == "loader":
+        return _nothing("a loader of a class of its own is not modelled")
+    observed = observe(records, probe)
+    if len(observed) < LEAST_MEASURED:
+        return _nothing(f"it takes {LEAST_MEASURED} measured configurations to check it, not {len(observed)}")
+    fitted = fit_to(observed, probe=probe, plan=plan, environment=environment)
+    groups = tuple(dict.fromkeys(group_of(config) for config in configs))
+    at = _points(groups, probe, _own_batch_size(records))
+    model = Model(
+        parameters={**_parameters(fitted.costs), **_start_parameters(records)},
+        median_abs_error=fitted.median_abs_error,
+        p90_abs_error=fitted.p90_abs_error,
+    )
+    if fitted.median_abs_error > MOST_ERROR:
+        seen = format_share(fitted.median_abs_error, 0)
+        note = f"its median error on trials that it did not see is {seen}, and above {format_share(MOST_ERROR, 0)} it "
+        note += "is not trusted; trials that differ from each other need more time"
+        return Prediction(model=replace(model, note=note), rates={})
+    limit = capacity(fitted.costs, at).bounded_by(groups.index(group_of(pick))) if pick is not None else None
+    rates = dict(zip(groups, _intervals(fitted, at), strict=True))
+    return Prediction(model=replace(model, pick_bounded_by=limit), rates=rates)
+
+
+def _intervals(fitted: Fit, at: Points) -> list[Interval]:
+    found = fitted.predict(at)
+    ends = zip(found.rate.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+    return [Interval(estimate=rate, low=low, high=high) for rate, low, high in ends]
+
+
+def _nothing(note: str) -> Prediction:
+    return Prediction(model=Model(note=note), rates={})
+
+
+def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: Environment) -> Fit:
+    """Return the costs that explain what was measured, beginning with what the probe saw."""
+    step = plan.consumer.step_seconds
+    free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
+    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.4))
+    if step:
+        free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
+    if observed.points.pinned.any():
+        free.append(Prior(name="pin_seconds_per_byte", centre=2e-10, spread=1.0))
+    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0))
+
+
+def _sample_priors(observed: Observed, probe: Probe) -> tuple[Prior, Prior]:
+    """Return what is thought of T, in two parts: by the probe, else by what a worker took at most."""
+    wall, cpu = probe.seconds_per_sample, probe.cpu_seconds_per_sample
+    if not wall:
+        wall = math.exp(-float(np.max(observed.log_rate - np.log(np.maximum(observed.points.num_workers, 1.0)))))
+        cpu = None
+    cpu = min(wall, cpu) if cpu else wall / 2
+    # What was waited for may have been a core that others had, or the threads that torch gives the main process and not
+    # a worker: the trials may say something else by a factor.
+    floor = 0.02 * wall
+    return (
+        Prior(name="cpu_seconds_per_sample", centre=max(cpu, floor), spread=1.0),
+        Prior(name="blocked_seconds_per_sample", centre=max(wall - cpu, floor), spread=1.5),
+    )
+
+
+def _variation_prior(probe: Probe) -> Prior:
+    """Return what is thought of how samples differ: by the probe, which sees few of the slow ones."""
+    if probe.sample_variation is None:
+        return Prior(name="sample_variation", centre=0.1, spread=1.5)
+    return Prior(name="sample_variation", centre=min(max(probe.sample_variation, 1e-3), 1e2), spread=1.0)
+
+
+def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
+    """Return the measured configurations with what their blocks share taken out."""
+    table = steady_table(records)
+    means = adjusted_means(table)
+    configs = tuple(means)
+    groups = by_group(records)
+    return Observed(
+        points=_points(configs, probe, _own_batch_size(records)),
+        log_rate=np.array([means[config] for config in configs]),
+        noise=np.array([_noise(table[config]) for config in configs]),
+        cpu_seconds=np.array([_cpu_seconds(groups[config]) for config in configs]),
+    )
+
+
+def _noise(repeats: Sequence[Repeat]) -> float:
+    """Return the standard deviation of a mean log rate, by its windows."""
+    variance = sum(one.window_variance / one.windows for one in repeats) / len(repeats) ** 2
+    return math.sqrt(variance + LEAST_NOISE**2)
+
+
+def _cpu_seconds(trials: Sequence[TrialRecord]) -> float:
+    seen = [
+        one.steady.cpu_seconds / one.steady.samples_measured
+        for one in measured(trials)
+        if one.steady and one.steady.cpu_seconds and one.steady.samples_measured
+    ]
+    return plain.median(seen) if seen else math.nan
+
+
+def _own_batch_size(records: Sequence[TrialRecord]) -> float:
+    sizes = [record.steady.samples_per_batch for record in measured(records) if record.steady]
+    return plain.median(sizes) if sizes else 1.0
+
+
+def _points(configs: Sequence[LoaderConfig], probe: Probe, own_batch_size: float) -> Points:
+    return points(
+        configs,
+        own_batch_size=own_batch_size,
+        bytes_per_sample=probe.shared_bytes_per_sample or probe.bytes_per_sample or 0.0,
+        tensors_per_batch=probe.tensors_per_batch or 0.0,
+        tensors_per_sample=probe.tensors_per_sample,
+        pins=probe.accelerator is not None,
+    )
+
+
+def _parameters(costs: Costs) -> dict[str, float]:
+    return {name: float(getattr(costs, name)) for name in Costs.__dataclass_fields__}
+
+
+def _start_parameters(records: Sequence[TrialRecord]) -> dict[str, float]:
+    """Return what starting one worker takes; nothing where no trial had workers."""
+    each = [
+        record.steady.startup_seconds / record.config.num_workers
+        for record in measured(records)
+        if record.steady and record.config.num_workers
+    ]
+    return {"worker_start_seconds": plain.median(each)} if each else {}
