@@ -129,7 +129,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         stream.start()
         startup = time.perf_counter() - asked
         loop.take(1)
-        _prime(loop, config, plan, observer, asked)
+        _prime(loop, config, plan, observer)
         primed = len(loop.taken.ended)
         workers = stream.worker_pids()
         observer.begin(workers)
@@ -181,15 +181,16 @@ def _tell(error: Exception, observer: Observer, iterator: Any, consumer: Consume
         raise WorkerEndedError(", ".join(map(str, seen.workers))) from error
 
 
-def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Observer, asked: float) -> None:
+def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Observer) -> None:
     """Take what comes before the windows: a round at least, that every worker begins cold, 2·P·W batches at most.
 
     The first P·W batches are all asked for at once, the next P·W refill behind them. Where batches are slow one round
     is enough: nothing piles up behind a loader that is waited for, and a transient that shows in a window is cut off.
+    The time counts from the first batch on: while the last of many workers start, the first fill their queues.
     """
     size, ended = max(1, config.num_workers), loop.taken.ended
     loop.take(size - len(ended))
-    while len(ended) < 2 * config.batches_in_flight and ended[-1] - asked < plan.priming_seconds:
+    while len(ended) < 2 * config.batches_in_flight and ended[-1] - ended[0] < plan.priming_seconds:
         loop.take(size)
     if plan.look_early:
         _look_while(loop, size, observer)
