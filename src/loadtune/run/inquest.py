@@ -122,9 +122,7 @@ class Inquest:
                 pid = message.pid
             elif isinstance(message, (Trying, LoadedAlone)):
                 self.hear(message)
-        alone = self._alone
-        if alone is None and self._trying is not None and not self._killed:
-            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.how_it_ended(message.status))
+        alone = self._alone or self._unfinished(message.status)
         if alone is None or self.evidence is None or not (alone.raised or alone.died):
             return failure
         self._alone = alone
@@ -144,9 +142,18 @@ class Inquest:
             self.evidence = self._scene.evidence(postmortem.process_end(status), Aftermath())
             return cause.confirmed(failure, self.evidence, self._config)
         if self._suspects and self._alone is None:
-            died = "" if self._killed else postmortem.how_it_ended(status)
-            self._alone = Alone(loaded=max(0, self._tried - 1), sample=self._trying, died=died)
+            self._alone = self._unfinished(status)
         if self._alone is None:
             return failure
         self.evidence = replace(self.evidence, alone=replace(self._alone, traceback=""))
         return cause.with_alone(failure, self._alone, self._suspects)
+
+    def _unfinished(self, status: int) -> Alone | None:
+        """Return what is known of loading alone where nothing was said of it at the end; None where none began.
+
+        A process that ended before its first sample tells nothing of them.
+        """
+        if self._trying is None:
+            return None
+        died = "" if self._killed else postmortem.how_it_ended(status)
+        return Alone(loaded=self._tried - 1, sample=self._trying, died=died)

@@ -339,7 +339,9 @@ class _AskingObserver:
         if suspects is None or not suspects.indices:
             return
         order = self._channel.receive()
-        if isinstance(order, LoadAlone) and order.seconds > 0:
+        while not isinstance(order, LoadAlone):  # the answer to a look that was under way when it raised
+            order = self._channel.receive()
+        if order.seconds > 0:
             alone = suspects.load(order.seconds, lambda sample: self._channel.send(Trying(sample=sample)))
             self._channel.send(LoadedAlone(alone=alone))
 

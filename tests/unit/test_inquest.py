@@ -1,0 +1,122 @@
+"""The post-mortem over a scripted line: what the parent makes of what a trial's processes say, or do not say."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.measure.alone import Suspects
+from loadtune.record.failure import Alone
+from loadtune.run.descriptors import OpenFiles
+from loadtune.run.host import TrialHost
+from loadtune.run.inquest import Inquest
+from loadtune.run.protocol import Channel, LoadAlone, LoadedAlone, Looked, Message, Raised, Trying
+from loadtune.run.scene import Scene
+from loadtune.run.trial_host import _AskingObserver
+
+CONFIG = LoaderConfig.normalised(batch_size=8, num_workers=2)
+IN_WORKER = "Caught ValueError in DataLoader worker process 0.\nValueError: bad luck"
+RAISED = Raised(type_name="ValueError", message=IN_WORKER, traceback_tail="", suspects=3)
+
+
+class ScriptedChannel(Channel):
+    """Gives the answers that it is told, and then none; a look for an answer takes its time of a scripted clock."""
+
+    def __init__(self, answers: Sequence[Message | EOFError]) -> None:
+        self.answers = list(answers)
+        self.sent: list[Message] = []
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, EOFError):
+                raise answer
+            return answer
+        assert timeout is not None, "waits for ever"
+        self.now += timeout
+        assert self.now < 100, "never ends"
+        return None
+
+
+class ScriptedHost(TrialHost):
+    """A host behind a scripted channel, which lives until it is told not to."""
+
+    def __init__(self, answers: Sequence[Message | EOFError] = ()) -> None:
+        self.line = ScriptedChannel(answers)
+        self.channel = self.line
+        self.alive = True
+
+    @property
+    def pid(self) -> int:
+        return 2**22 + 1
+
+    @property
+    def scratch(self) -> str:
+        return "/nowhere"
+
+    def beats(self) -> int:
+        return 0
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def stderr_tail(self) -> str:
+        return ""
+
+    def tidy(self) -> None:
+        pass
+
+    def wait(self) -> int:
+        return int(signal.SIGKILL)
+
+
+def inquest(host: ScriptedHost) -> Inquest:
+    return Inquest(host, Scene(), CONFIG, OpenFiles())
+
+
+def suspects() -> Suspects:
+    return Suspects(dataset=range(10), collate=list, batches=[[1, 2, 3]], in_lists=True)
+
+
+def observer_of(answers: Sequence[Message | EOFError]) -> tuple[_AskingObserver, ScriptedChannel]:
+    channel = ScriptedChannel(answers)
+    return _AskingObserver(channel, [0]), channel
+
+
+def test_an_answer_to_a_look_is_not_taken_for_the_order_to_load_alone() -> None:
+    """A sample fails while a look is under way: the answer comes first, the samples are loaded all the same."""
+    observer, channel = observer_of([Looked(), LoadAlone(seconds=5.0)])
+    observer.failed(RAISED.aftermath, suspects())
+    observer.tell(ValueError("bad luck"))
+    assert channel.sent[-1] == LoadedAlone(alone=Alone(loaded=3, all_well=True))
+
+
+def test_a_process_that_ends_before_its_first_sample_tells_nothing_of_them() -> None:
+    """Exit status 0 without a word: there is no death in the evidence, and the reason is the worker's."""
+    host = ScriptedHost()
+    asked = inquest(host)
+    failure = asked.raised(RAISED, "", now=0.0, left_seconds=60.0)
+    assert host.line.sent == [LoadAlone(seconds=5.0)]
+    assert asked.close(failure, 0) == failure
+    assert asked.evidence is not None
+    assert asked.evidence.alone is None
+
+
+def test_a_process_that_dies_at_a_sample_names_it() -> None:
+    """SIGSEGV at the second sample: one loaded, the other is in the evidence with the signal."""
+    asked = inquest(ScriptedHost())
+    failure = asked.raised(RAISED, "", now=0.0, left_seconds=60.0)
+    asked.hear(Trying(sample="1"))
+    asked.hear(Trying(sample="2"))
+    closed = asked.close(failure, int(signal.SIGSEGV))
+    assert asked.evidence is not None
+    assert asked.evidence.alone == Alone(loaded=1, sample="2", died="was killed by SIGSEGV")
+    assert closed.reason.endswith("alone in one process sample 2 ends it: it was killed by SIGSEGV")
