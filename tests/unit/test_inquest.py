@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
+import pytest
+
+from factories import make_probe
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, Measurement, TrialRequest
+from loadtune.errors import TargetError
 from loadtune.measure.alone import Suspects
 from loadtune.record.failure import Alone
 from loadtune.run.descriptors import OpenFiles
+from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.inquest import Inquest
 from loadtune.run.protocol import Channel, LoadAlone, LoadedAlone, Looked, Message, Raised, Trying
 from loadtune.run.scene import Scene
+from loadtune.run.supervisor import Supervisor
 from loadtune.run.trial_host import _AskingObserver
 
 CONFIG = LoaderConfig.normalised(batch_size=8, num_workers=2)
+REQUEST = TrialRequest(order=0, block=0, phase="screen", config=CONFIG, measurement=Measurement(), consumer=Consumer())
 IN_WORKER = "Caught ValueError in DataLoader worker process 0.\nValueError: bad luck"
 RAISED = Raised(type_name="ValueError", message=IN_WORKER, traceback_tail="", suspects=3)
 
@@ -75,7 +84,25 @@ class ScriptedHost(TrialHost):
         pass
 
     def wait(self) -> int:
+        self.alive = False
         return int(signal.SIGKILL)
+
+
+class ScriptedSupervisor(Supervisor):
+    """Runs trials in a host that dies of each, and cannot be built again."""
+
+    def __init__(self, host: ScriptedHost) -> None:
+        self._host: TrialHost = host
+        self._cold = None
+        self._clock = host.line.clock
+        self._root = Path("/")
+        self._timeout = 60.0
+        self._scene = Scene()
+        self._device = DeviceMemory(None)
+        self.probe = make_probe()
+
+    def _restart(self) -> None:
+        raise TargetError("the data set is gone")
 
 
 def inquest(host: ScriptedHost) -> Inquest:
@@ -120,3 +147,13 @@ def test_a_process_that_dies_at_a_sample_names_it() -> None:
     assert asked.evidence is not None
     assert asked.evidence.alone == Alone(loaded=1, sample="2", died="was killed by SIGSEGV")
     assert closed.reason.endswith("alone in one process sample 2 ends it: it was killed by SIGSEGV")
+
+
+def test_a_trial_whose_host_cannot_be_built_again_is_recorded() -> None:
+    """The host dies with a trial and the data set is gone: the trial's row is there, and the next trial says why."""
+    host = ScriptedHost([EOFError("gone")])
+    running = ScriptedSupervisor(host)
+    record = running.run(REQUEST)
+    assert (record.status, record.failure_kind) == ("failed", "trial_killed")
+    with pytest.raises(TargetError, match="the data set is gone"):
+        running.run(REQUEST)
