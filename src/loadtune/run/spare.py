@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import traceback
 from collections.abc import Callable
 
 from loadtune.measure.lifeline import die_with_parent
@@ -66,5 +67,7 @@ def _serve(line: Channel, obey: Callable[[RunTrial | Replay], None]) -> None:
             line.send(Started(pid=os.getpid()))
             obey(order)
             line.send(Leaving())
-    finally:
-        os._exit(0)
+    except BaseException:  # noqa: BLE001 - a mistake of loadtune's own: whatever a data set raises is a result
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
