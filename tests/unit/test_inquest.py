@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from factories import make_probe
+from factories import make_probe, make_request
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Consumer, Measurement, TrialRequest
 from loadtune.errors import TargetError
 from loadtune.measure.alone import Suspects
-from loadtune.record.failure import Alone
+from loadtune.record.failure import Alone, Failure
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.inquest import Inquest
-from loadtune.run.protocol import Channel, LoadAlone, LoadedAlone, Looked, Message, Raised, Trying
+from loadtune.run.protocol import Channel, LoadAlone, LoadedAlone, Looked, Message, Raised, RunTrial, Trying
 from loadtune.run.scene import Scene
+from loadtune.run.spare import Spare
 from loadtune.run.supervisor import Supervisor
 from loadtune.run.trial_host import _AskingObserver
+from loadtune.run.watch import Patience, RunningTrial
 
 CONFIG = LoaderConfig.normalised(batch_size=8, num_workers=2)
-REQUEST = TrialRequest(order=0, block=0, phase="screen", config=CONFIG, measurement=Measurement(), consumer=Consumer())
+REQUEST = make_request(CONFIG)
+ORDER = RunTrial(request=REQUEST, scratch="/nowhere", fork=True)
 IN_WORKER = "Caught ValueError in DataLoader worker process 0.\nValueError: bad luck"
 RAISED = Raised(type_name="ValueError", message=IN_WORKER, traceback_tail="", suspects=3)
 
@@ -36,16 +39,21 @@ class ScriptedChannel(Channel):
         self.answers = list(answers)
         self.sent: list[Message] = []
         self.now = 0.0
+        self.is_cut = False
+        """Whether the other side is gone: where it says nothing more."""
 
     def clock(self) -> float:
         return self.now
 
     def send(self, message: Message) -> None:
+        if self.is_cut:
+            raise EOFError("gone")
         self.sent.append(message)
 
     def receive(self, timeout: float | None = None) -> Message | None:
         if self.answers:
             answer = self.answers.pop(0)
+            self.is_cut = bool(self.answers) and isinstance(self.answers[0], EOFError)
             if isinstance(answer, EOFError):
                 raise answer
             return answer
@@ -109,6 +117,11 @@ def inquest(host: ScriptedHost) -> Inquest:
     return Inquest(host, Scene(), CONFIG, OpenFiles())
 
 
+def running_trial(host: ScriptedHost, **patience: float) -> RunningTrial:
+    waits = Patience(**{"timeout_seconds": 60.0, "within_seconds": 600.0, **patience})
+    return RunningTrial(host, DeviceMemory(None), patience=waits, clock=host.line.clock, scene=Scene(), config=CONFIG)
+
+
 def suspects() -> Suspects:
     return Suspects(dataset=range(10), collate=list, batches=[[1, 2, 3]], in_lists=True)
 
@@ -157,3 +170,26 @@ def test_a_trial_whose_host_cannot_be_built_again_is_recorded() -> None:
     assert (record.status, record.failure_kind) == ("failed", "trial_killed")
     with pytest.raises(TargetError, match="the data set is gone"):
         running.run(REQUEST)
+
+
+def test_what_was_raised_is_known_though_the_process_died_a_moment_later() -> None:
+    """The order to load its samples alone finds nobody: the failure is the exception's, not that of an exit status."""
+    host = ScriptedHost([RAISED, EOFError("gone")])
+    trial = running_trial(host)
+    outcome = trial.follow(ORDER)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.reason) == ("worker_error", "ValueError: bad luck")
+
+
+def test_a_mistake_of_a_trials_process_is_written_and_is_no_good_end(capfd: pytest.CaptureFixture[str]) -> None:
+    """What carries out an order raises where nothing should: the child ends with status 1, its traceback is there."""
+
+    def obey(_order: object) -> None:
+        raise AssertionError("a mistake of our own")
+
+    spare = Spare(obey)
+    spare.begin(ORDER)
+    _, status = os.waitpid(spare.pid, 0)
+    spare.close()
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert "AssertionError: a mistake of our own" in capfd.readouterr().err

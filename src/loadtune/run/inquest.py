@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -64,11 +65,7 @@ class Inquest:
         self._scene.glance()
 
     def raised(self, message: Raised, stderr: str, *, now: float, left_seconds: float) -> Failure:
-        """Return what an exception stands for, and have the samples at which a worker failed loaded alone.
-
-        Raises:
-            EOFError: The trial's process is gone.
-        """
+        """Return what an exception stands for, and have the samples at which a worker failed loaded alone."""
         said = postmortem.explain_exception(
             message.type_name,
             message.message,
@@ -83,7 +80,8 @@ class Inquest:
             seconds = max(0.0, min(ALONE_SECONDS, left_seconds)) if wanted else 0.0
             if seconds:
                 self._suspects, self._until = message.suspects, now + seconds + _GRACE_SECONDS
-            self._host.channel.send(LoadAlone(seconds=seconds))
+            with contextlib.suppress(EOFError):  # the process is gone; what it raised is known
+                self._host.channel.send(LoadAlone(seconds=seconds))
         return failure
 
     def hear(self, message: Trying | LoadedAlone) -> None:
