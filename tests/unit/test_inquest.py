@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -70,6 +72,7 @@ class ScriptedHost(TrialHost):
         self.line = ScriptedChannel(answers)
         self.channel = self.line
         self.alive = True
+        self.words = ""
 
     @property
     def pid(self) -> int:
@@ -85,8 +88,11 @@ class ScriptedHost(TrialHost):
     def is_alive(self) -> bool:
         return self.alive
 
-    def stderr_tail(self) -> str:
-        return ""
+    def drop_stderr(self) -> None:
+        self.words = ""
+
+    def take_stderr(self) -> str:
+        return self.words
 
     def tidy(self) -> None:
         pass
@@ -193,3 +199,36 @@ def test_a_mistake_of_a_trials_process_is_written_and_is_no_good_end(capfd: pyte
     spare.close()
     assert os.waitstatus_to_exitcode(status) == 1
     assert "AssertionError: a mistake of our own" in capfd.readouterr().err
+
+
+class WritingHost(TrialHost):
+    """A host of which there is only the file that its processes write in."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._stderr = file
+        self._told = 0
+
+
+def test_what_processes_write_is_told_once_and_stays_where_they_wrote_it() -> None:
+    """A writer that is asked in the middle goes on behind its own words; what is dropped is told no more."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        host, writer = WritingHost(file), os.dup(file.fileno())
+        os.write(writer, b"of building")
+        host.drop_stderr()
+        assert host.take_stderr() == ""
+        os.write(writer, b"of a worker, ")
+        assert host.take_stderr() == "of a worker, "
+        os.write(writer, b"and of another")
+        assert (host.take_stderr(), host.take_stderr()) == ("and of another", "")
+        os.write(writer, b"x" * 5000 + b"the end")
+        assert host.take_stderr() == "x" * 3993 + "the end"
+        os.close(writer)
+
+
+def test_what_was_written_before_a_trial_is_no_evidence_of_its_end() -> None:
+    """The words of the trial before, which say that shared memory was full, are not this one's."""
+    host = ScriptedHost([EOFError("gone")])
+    host.words = "RuntimeError: unable to allocate shared memory(shm) for file </torch_1>"
+    outcome = running_trial(host).follow(ORDER)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "trial_killed"

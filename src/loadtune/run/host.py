@@ -36,6 +36,8 @@ class TrialHost:
 
     def __init__(self, setup: Setup) -> None:
         self._stderr: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - closed in close()
+        self._told = 0
+        """So many bytes of it were told."""
         self._scratch = Scratch()
         self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
         self._beats.truncate(_BEATS_BYTES)
@@ -74,7 +76,7 @@ class TrialHost:
         except EOFError:
             ending = postmortem.ending(self.wait())
             raise TargetError(
-                f"the process that builds the data set {ending}", hint=self.stderr_tail().strip() or None
+                f"the process that builds the data set {ending}", hint=self.take_stderr().strip() or None
             ) from None
         if isinstance(answer, Unusable):
             raise (TargetError if answer.about_target else UsageError)(answer.message, hint=answer.hint)
@@ -90,14 +92,20 @@ class TrialHost:
         """Return how many batches all its trials have taken."""
         return int.from_bytes(os.pread(self._beats.fileno(), _BEATS_BYTES, 0), sys.byteorder)
 
-    def stderr_tail(self) -> str:
-        """Return the end of what the host and its trials have written since the last call."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _STDERR_KEPT))
-        text = self._stderr.read().decode(errors="replace")
-        self._stderr.seek(0)
-        self._stderr.truncate()
-        return text
+    def take_stderr(self) -> str:
+        """Return the end of what the host and its trials have written since the last call; nothing is told twice.
+
+        Whoever writes shares one offset in the file, which stays theirs: it is neither read from nor moved here.
+        """
+        size = os.fstat(self._stderr.fileno()).st_size
+        start, self._told = max(self._told, size - _STDERR_KEPT), max(self._told, size)
+        text = os.pread(self._stderr.fileno(), max(0, size - start), start)
+        return text.lstrip(b"\0").decode(errors="replace")
+
+    def drop_stderr(self) -> None:
+        """Forget what was written so far: it is no evidence of what comes."""
+        self._told = max(self._told, os.fstat(self._stderr.fileno()).st_size)
+        self._stderr.truncate(0)  # those who write go on behind a hole, so that their places keep their numbers
 
     def tidy(self) -> None:
         """Remove what the processes of a trial that is over have left in shared memory."""

@@ -101,7 +101,7 @@ class Inquest:
     def hung(self, seconds: float, **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
         self.evidence = self._scene.evidence(None, Aftermath())
-        said = postmortem.hung(seconds, stderr=self._host.stderr_tail(), **seen)
+        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), **seen)
         return cause.confirmed(said, self.evidence, self._config)
 
     def replay(self, failure: Failure, request: TrialRequest, batch: int, clock: Callable[[], float]) -> Failure:

@@ -134,6 +134,7 @@ class RunningTrial:
 
     def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
         """Send the order and return what became of it."""
+        self._host.drop_stderr()  # of the trial before, or of building the data set
         try:
             self._host.channel.send(order)
             while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
@@ -149,7 +150,7 @@ class RunningTrial:
             self._status = self._host.wait()
         self._host.tidy()
         self.left_behind = self._leftovers.after(self._ended)
-        tail = self._host.stderr_tail()
+        tail = self._host.take_stderr()
         if isinstance(self._outcome, SteadyMeasurement):
             return self._outcome
         outcome = self._inquest.close(self._outcome or postmortem.explain_status(self._status, tail), self._status)
@@ -200,7 +201,7 @@ class RunningTrial:
             self.threads.end()
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            heard = self._host.stderr_tail()
+            heard = self._host.take_stderr()
             self.stderr_tail = "\n".join(part for part in (message.traceback_tail, heard) if part)
             left = self._patience.within_seconds - (self._clock() - self._began)
             self._outcome = self._inquest.raised(message, heard, now=self._clock(), left_seconds=left)
