@@ -20,7 +20,18 @@ from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
 from loadtune.run.inquest import Inquest
-from loadtune.run.protocol import Channel, LoadAlone, LoadedAlone, Looked, Message, Raised, RunTrial, Trying
+from loadtune.run.protocol import (
+    Channel,
+    Ended,
+    LoadAlone,
+    LoadedAlone,
+    Looked,
+    Message,
+    Raised,
+    Replay,
+    RunTrial,
+    Trying,
+)
 from loadtune.run.scene import Scene
 from loadtune.run.spare import Spare
 from loadtune.run.supervisor import Supervisor
@@ -97,7 +108,8 @@ class ScriptedHost(TrialHost):
     def tidy(self) -> None:
         pass
 
-    def wait(self) -> int:
+    def wait(self, within_seconds: float) -> int:
+        assert within_seconds < 60
         self.alive = False
         return int(signal.SIGKILL)
 
@@ -232,3 +244,41 @@ def test_what_was_written_before_a_trial_is_no_evidence_of_its_end() -> None:
     outcome = running_trial(host).follow(ORDER)
     assert isinstance(outcome, Failure)
     assert outcome.kind == "trial_killed"
+
+
+def test_a_replay_that_does_not_end_is_given_up() -> None:
+    """Its process is never heard of, and nothing ends: the host is given up, the failure stays as it was."""
+    host = ScriptedHost()
+    failure = Failure(kind="trial_killed", reason="the measuring process was killed by SIGSEGV")
+    asked = inquest(host)
+    assert asked.replay(failure, REQUEST, 0, host.line.clock, left_seconds=60.0) == failure
+    assert not host.alive
+    assert host.line.now == pytest.approx(16.1, abs=0.3), "5 s, a second of grace and ten to be abandoned"
+
+
+def test_a_replay_takes_no_more_than_is_left_of_the_time_budget() -> None:
+    """With 2 s left the order says 2 s; with none there is no replay."""
+    host = ScriptedHost([Ended(status=0)])
+    failure = Failure(kind="trial_killed", reason="the measuring process was killed by SIGSEGV")
+    assert inquest(host).replay(failure, REQUEST, 0, host.line.clock, left_seconds=-1.0) == failure
+    assert host.line.sent == []
+    inquest(host).replay(failure, REQUEST, 0, host.line.clock, left_seconds=2.0)
+    assert [order.seconds for order in host.line.sent if isinstance(order, Replay)] == [2.0]
+
+
+def test_a_process_that_loads_alone_is_abandoned_only_when_that_is_over() -> None:
+    """It raised, loads alone and is never over: killed after 6 s, given up ten seconds after that."""
+    host = ScriptedHost([RAISED])
+    outcome = running_trial(host).follow(ORDER)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, host.alive) == ("worker_error", False)
+    assert host.line.now == pytest.approx(16.1, abs=0.3)
+
+
+def test_a_host_that_died_is_missed_though_somebody_holds_its_line() -> None:
+    """The line stays open and silent: the trial is over at the next glance, long before its timeout."""
+    host = ScriptedHost()
+    host.alive = False
+    outcome = running_trial(host).follow(ORDER)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, host.line.now < 1) == ("trial_killed", True)

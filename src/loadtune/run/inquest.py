@@ -13,7 +13,7 @@ from loadtune.judge import cause
 from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence
 from loadtune.run import postmortem
 from loadtune.run.descriptors import OpenFiles
-from loadtune.run.host import TrialHost
+from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
 from loadtune.run.scene import Scene
@@ -93,10 +93,10 @@ class Inquest:
 
     def is_late(self, now: float) -> bool:
         """Return whether loading alone has to be ended; once."""
-        late = self._until is not None and now > self._until
-        if late:
-            self._killed = True
-        return late
+        if self._until is None or now <= self._until:
+            return False
+        self._killed, self._until = True, None
+        return True
 
     def hung(self, seconds: float, **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
@@ -104,28 +104,52 @@ class Inquest:
         said = postmortem.hung(seconds, stderr=self._host.take_stderr(), **seen)
         return cause.confirmed(said, self.evidence, self._config)
 
-    def replay(self, failure: Failure, request: TrialRequest, batch: int, clock: Callable[[], float]) -> Failure:
+    def replay(
+        self,
+        failure: Failure,
+        request: TrialRequest,
+        batch: int,
+        clock: Callable[[], float],
+        *,
+        left_seconds: float,
+    ) -> Failure:
         """Return the failure of a trial without workers that died, with the sample at which it does so again.
 
         Where it does not there is nothing to say: it may have been at another batch, or short of something.
+
+        Raises:
+            EOFError: The host is gone.
         """
-        order = Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=ALONE_SECONDS)
-        self._host.channel.send(order)
-        self._until, pid, message = clock() + ALONE_SECONDS + _GRACE_SECONDS, None, None
-        while not isinstance(message, Ended):
-            if pid is not None and self.is_late(clock()):
-                kill_group(pid)
-            message = self._host.channel.receive(timeout=0.1)
-            if isinstance(message, Started):
-                pid = message.pid
-            elif isinstance(message, (Trying, LoadedAlone)):
-                self.hear(message)
-        alone = self._alone or self._unfinished(message.status)
+        seconds = min(ALONE_SECONDS, left_seconds)
+        if seconds <= 0:
+            return failure
+        self._host.channel.send(Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=seconds))
+        self._until = clock() + seconds + _GRACE_SECONDS
+        alone = self._replayed(clock, self._until + ABANDONED_SECONDS)
         if alone is None or self.evidence is None or not (alone.raised or alone.died):
             return failure
         self._alone = alone
         self.evidence = replace(self.evidence, alone=replace(alone, traceback=""))
         return cause.with_alone(failure, alone, self._tried)
+
+    def _replayed(self, clock: Callable[[], float], abandoned_at: float) -> Alone | None:
+        """Hear a replay to its end, and return what came of it."""
+        pid, message = None, None
+        while not isinstance(message, Ended):
+            now = clock()
+            if self.is_late(now):
+                kill_group(pid if pid is not None else self._host.pid)
+            if now > abandoned_at:  # it does not end, and the host waits for it: the supervisor starts another
+                kill_group(self._host.pid)
+                self._host.wait(ABANDONED_SECONDS)
+                return None
+            message = self._host.receive(0.1)
+            if isinstance(message, Started):
+                pid = message.pid
+            elif isinstance(message, (Trying, LoadedAlone)):
+                self.hear(message)
+        self._until = None
+        return self._alone or self._unfinished(message.status)
 
     def close(self, failure: Failure, status: int) -> Failure:
         """Return the failure as it goes into the record, when the trial's process is gone.
