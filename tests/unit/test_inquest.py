@@ -282,3 +282,15 @@ def test_a_host_that_died_is_missed_though_somebody_holds_its_line() -> None:
     outcome = running_trial(host).follow(ORDER)
     assert isinstance(outcome, Failure)
     assert (outcome.kind, host.line.now < 1) == ("trial_killed", True)
+
+
+def test_where_no_death_can_be_told_none_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without descriptors of processes: the next child is not to be forked beside a trial that runs."""
+    monkeypatch.setattr(os, "pidfd_open", lambda _pid: (_ for _ in ()).throw(OSError("not here")), raising=False)
+    spare = Spare(lambda _order: None)
+    assert not spare.wait_until_leaving()
+    monkeypatch.undo()
+    spare.begin(ORDER)
+    assert spare.wait_until_leaving() == hasattr(os, "pidfd_open")
+    os.waitpid(spare.pid, 0)
+    spare.close()

@@ -42,18 +42,19 @@ class Spare:
         self._line.send(order)
         self._line.receive()
 
-    def wait_until_leaving(self) -> None:
-        """Wait until the child has nothing left to do but end, or is dead; at once where a system cannot tell."""
+    def wait_until_leaving(self) -> bool:
+        """Return True once all that the child has left is to end, or it is dead; False, at once, where none can tell."""
         try:
             death = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
-            return
+            return False
         # Its workers hold its end of the line as well, so that the line alone does not tell its death.
         ready = select.poll()
         ready.register(death, select.POLLIN)
         ready.register(self._line.fileno(), select.POLLIN)
         ready.poll()
         os.close(death)
+        return True
 
     def close(self) -> None:
         """Close the line to it."""

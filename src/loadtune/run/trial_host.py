@@ -237,9 +237,12 @@ class _Forks:
     def serve(self, order: RunTrial | Replay) -> None:
         """Carry one order out to its end, and leave nothing of it."""
         trial = self._begun(order)
-        trial.wait_until_leaving()
-        self._spare = Spare(self._obey)
+        is_leaving = trial.wait_until_leaving()
+        if is_leaving:
+            self._spare = Spare(self._obey)
         _, status = os.waitpid(trial.pid, 0)
+        if not is_leaving:
+            self._spare = Spare(self._obey)
         trial.close()
         # The child killed its workers before it left; if it died, they are still there.
         with contextlib.suppress(ProcessLookupError):
