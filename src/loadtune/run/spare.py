@@ -43,7 +43,7 @@ class Spare:
         self._line.receive()
 
     def wait_until_leaving(self) -> bool:
-        """Return True once all that the child has left is to end, or it is dead; False, at once, where none can tell."""
+        """Return True once all the child has left to do is to end, or it is dead; False at once where none can tell."""
         try:
             death = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
