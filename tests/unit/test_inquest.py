@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,7 +105,7 @@ class ScriptedHost(TrialHost):
     def take_stderr(self) -> str:
         return self.words
 
-    def tidy(self) -> None:
+    def tidy(self, keep: Collection[str]) -> None:
         pass
 
     def wait(self, within_seconds: float) -> int:

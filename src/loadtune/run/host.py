@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from types import TracebackType
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ import msgspec
 from loadtune.errors import TargetError, TrialHostError, UsageError
 from loadtune.record.results import Probe
 from loadtune.run import memory, postmortem
-from loadtune.run.leftovers import sweep_up
+from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Channel, Message, Ready, Setup, Unusable
 from loadtune.run.scratch import Scratch
@@ -41,6 +42,7 @@ class TrialHost:
         """So many bytes of it were told."""
         self._abandoned = False
         self._scratch = Scratch()
+        self._in_shm_before = names()
         self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
         self._beats.truncate(_BEATS_BYTES)
         self.channel, there = Channel.pair()
@@ -123,9 +125,13 @@ class TrialHost:
         self._told = max(self._told, os.fstat(self._stderr.fileno()).st_size)
         self._stderr.truncate(0)  # those who write go on behind a hole, so that their places keep their numbers
 
-    def tidy(self) -> None:
-        """Remove what the processes of a trial that is over have left in shared memory."""
-        sweep_up(self._scratch.path)
+    def tidy(self, keep: Collection[str]) -> None:
+        """Remove what the processes of a trial that is over have left in shared memory.
+
+        Args:
+            keep: Names that were there before it.
+        """
+        sweep_up(self._scratch.path, keep=keep)
 
     def wait(self, within_seconds: float) -> int:
         """Wait for the end of the process and return its exit status as the kernel encodes it.
@@ -148,7 +154,7 @@ class TrialHost:
                 kill_group(pid)
             kill_group(self.pid)
             self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
-        self.tidy()
+        self.tidy(self._in_shm_before)
         self._stderr.close()
         self._beats.close()
         self._scratch.close()

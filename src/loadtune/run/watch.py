@@ -146,7 +146,7 @@ class RunningTrial:
                     break
         except EOFError:
             self._status = self._host.wait(ABANDONED_SECONDS)
-        self._host.tidy()
+        self._host.tidy(self._leftovers.before)
         self.left_behind = self._leftovers.after(self._ended)
         tail = self._host.take_stderr()
         if isinstance(self._outcome, SteadyMeasurement):
