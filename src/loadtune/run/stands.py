@@ -20,6 +20,8 @@ ANSWER_SECONDS = 1.0
 """A process that has not answered by then is stuck in C code, and has given its stack at most."""
 _MOST_BYTES = 16_384
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+_LOADTUNE = f"{Path(__file__).parents[1]}{os.sep}"
+"""Where this package lies: a user's checkout may have its name."""
 _FETCHING = "torch/utils/data/_utils/fetch.py"
 
 
@@ -86,7 +88,7 @@ def _place(frames: Sequence[tuple[str, str, str]]) -> str:
     libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
     own = [frame for frame in frames if not frame[0].startswith((*libraries, "<"))]
     # Python's own library may lie around the packages' and the frame of loadtune beside the user's.
-    own = [frame for frame in own if "/loadtune/" not in frame[0]]
+    own = [frame for frame in own if not frame[0].startswith(_LOADTUNE)]
     if not frames:
         return "a place that is not known"
     file, line, function = (own or frames)[0]
