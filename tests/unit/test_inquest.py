@@ -16,6 +16,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.errors import TargetError
 from loadtune.measure.alone import Suspects
 from loadtune.record.failure import Alone, Failure
+from loadtune.run import protocol
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import TrialHost
@@ -61,6 +62,7 @@ class ScriptedChannel(Channel):
     def send(self, message: Message) -> None:
         if self.is_cut:
             raise EOFError("gone")
+        protocol._encoder.encode(message)
         self.sent.append(message)
 
     def receive(self, timeout: float | None = None) -> Message | None:
@@ -294,3 +296,22 @@ def test_where_no_death_can_be_told_none_is_waited_for(monkeypatch: pytest.Monke
     assert spare.wait_until_leaving() == hasattr(os, "pidfd_open")
     os.waitpid(spare.pid, 0)
     spare.close()
+
+
+def test_names_that_are_no_text_end_neither_a_trial_nor_its_post_mortem() -> None:
+    """A data set indexed by file names raises at one that is no UTF-8: all that is said of it arrives."""
+    name = os.fsdecode(b"caf\xe9.jpg")
+
+    class Missing(dict[str, int]):
+        def __missing__(self, key: str) -> int:
+            raise FileNotFoundError(key)
+
+    unknown = Suspects(dataset=Missing(), collate=list, batches=[[name]], in_lists=True)
+    observer, channel = observer_of([LoadAlone(seconds=5.0)])
+    observer.failed(RAISED.aftermath, unknown)
+    observer.tell(FileNotFoundError(name))
+    raised, trying, loaded = channel.sent
+    assert isinstance(raised, Raised)
+    assert isinstance(loaded, LoadedAlone)
+    assert (raised.message, trying) == ("caf?.jpg", Trying(sample="caf?.jpg"))
+    assert (loaded.alone.sample, loaded.alone.raised) == ("caf?.jpg", "FileNotFoundError: caf?.jpg")

@@ -312,6 +312,11 @@ def test_a_checkout_named_like_this_package_is_the_users_own() -> None:
     assert stands.parse(7, answer).place == "data.py:31 (__getitem__)"
 
 
+def test_a_stand_at_a_name_that_is_no_text_can_be_written() -> None:
+    """An answer of JSON may hold halves of characters, which no file of a run could."""
+    assert stands.parse(7, ANSWER + '{"worker": 3, "sample": "caf\\udce9.jpg"}\n').sample == "caf?.jpg"
+
+
 def test_a_process_stuck_in_c_code_still_gives_its_stack() -> None:
     """Python's handler never ran, so that neither worker nor sample is known; the line is."""
     stand = stands.parse(7, ANSWER)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.units import as_utf8
 
 _LENGTH_BYTES = 8
 """Before an answer comes its length: a process that was started there may hold the line open behind it."""
@@ -70,7 +71,8 @@ def _answer(function: Callable[[], Any], writer: int, parent: int) -> NoReturn:
     try:
         data = pickle.dumps(function())
     except BaseException as error:  # noqa: BLE001 - a data set may raise whatever it likes
-        data = pickle.dumps(AsideError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+        said = as_utf8(" ".join(str(error).split())[:200])
+        data = pickle.dumps(AsideError(f"{type(error).__name__}: {said}"))
     try:
         with os.fdopen(writer, "wb") as answer:
             answer.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)

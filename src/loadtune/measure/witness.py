@@ -17,6 +17,8 @@ from types import FrameType
 
 from torch.utils.data import get_worker_info
 
+from loadtune.units import as_utf8
+
 ASK: int | None = getattr(signal, "SIGUSR2", None)
 """The signal that asks a process where it stands; None where the system has none."""
 FILE_PREFIX = "stands-"
@@ -72,4 +74,4 @@ def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
 
 
 def _brief(value: object) -> str | None:
-    return None if value is None else str(value)[:_LONGEST]
+    return None if value is None else as_utf8(str(value)[:_LONGEST])

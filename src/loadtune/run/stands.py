@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtune.units import as_utf8
+
 ASK: int | None = getattr(signal, "SIGUSR2", None)
 """As in ``measure.witness``, which this process does not import: it imports torch."""
 FILE_PREFIX = "stands-"
@@ -77,7 +79,7 @@ def parse(pid: int, text: str) -> Stand:
     return Stand(
         pid=pid,
         worker=worker if isinstance(worker, int) else None,
-        sample=str(sample) if sample is not None else None,
+        sample=as_utf8(str(sample)) if sample is not None else None,
         loading=any(file.endswith(_FETCHING) for file, _, _ in frames),
         place=_place(frames),
         stack=stack.strip(),

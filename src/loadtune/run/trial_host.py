@@ -50,6 +50,7 @@ from loadtune.run.protocol import (
     Unusable,
 )
 from loadtune.run.spare import Spare
+from loadtune.units import as_utf8
 
 if TYPE_CHECKING:
     from loadtune.measure.alone import Suspects
@@ -118,8 +119,9 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
             end_orphans(own)  # what a look has left, to be seen beside no trial
         channel.send(Ready(probe=probe))
     except LoadtuneError as error:
+        hint = as_utf8(error.hint) if error.hint is not None else None
         about_target = isinstance(error, TargetError)
-        channel.send(Unusable(message=str(error), hint=error.hint, about_target=about_target))
+        channel.send(Unusable(message=as_utf8(str(error)), hint=hint, about_target=about_target))
         return None
     return source, own
 
@@ -297,7 +299,7 @@ def _replay(channel: Channel, source: Source, message: Replay) -> None:
 
 def _tail(error: BaseException) -> str:
     lines = "".join(traceback.format_exception(error)).splitlines()
-    return "\n".join(lines[-_TRACEBACK_LINES:])[:4000]
+    return as_utf8("\n".join(lines[-_TRACEBACK_LINES:])[:4000])
 
 
 class _AskingObserver:
@@ -330,7 +332,7 @@ class _AskingObserver:
         self._channel.send(
             Raised(
                 type_name=type(error).__name__,
-                message=str(error)[:4000],
+                message=as_utf8(str(error)[:4000]),
                 traceback_tail=_tail(error),
                 aftermath=self._aftermath,
                 suspects=len(suspects.indices) if suspects is not None else 0,
