@@ -12,9 +12,9 @@ from hard_targets import LEFT
 from single_trials import asked, trial_host
 
 from faults import TARGETS, until
+from loadtune.measure.witness import FILE_PREFIX
 from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.scratch import Scratch
-from loadtune.run.stands import FILE_PREFIX
 
 pytestmark = pytest.mark.alone
 

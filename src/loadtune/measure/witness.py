@@ -15,8 +15,6 @@ import signal
 from functools import partial
 from types import FrameType
 
-from torch.utils.data import get_worker_info
-
 from loadtune.units import as_utf8
 
 ASK: int | None = getattr(signal, "SIGUSR2", None)
@@ -62,6 +60,8 @@ def beats(descriptor: int | None) -> Beats:
 
 def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
     """Write which worker this is, and the sample that it is loading where it is loading one."""
+    from torch.utils.data import get_worker_info  # noqa: PLC0415 - whoever asks reads this module too, without torch
+
     info = get_worker_info()
     said: dict[str, object] = {"worker": info.id if info is not None else None}
     while frame is not None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import msgspec
 
 from loadtune.errors import TargetError, TrialHostError, UsageError
+from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
 from loadtune.run import memory, postmortem
 from loadtune.run.leftovers import names, sweep_up
@@ -26,7 +27,6 @@ ABANDONED_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 """How often it is looked whether a host that is building the data set still lives."""
 _STDERR_KEPT = 4000
-_BEATS_BYTES = 8
 
 
 class TrialHost:
@@ -44,7 +44,7 @@ class TrialHost:
         self._scratch = Scratch()
         self._in_shm_before = names()
         self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
-        self._beats.truncate(_BEATS_BYTES)
+        self._beats.truncate(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -108,7 +108,7 @@ class TrialHost:
 
     def beats(self) -> int:
         """Return how many batches all its trials have taken."""
-        return int.from_bytes(os.pread(self._beats.fileno(), _BEATS_BYTES, 0), sys.byteorder)
+        return int.from_bytes(os.pread(self._beats.fileno(), BEATS_BYTES, 0), sys.byteorder)
 
     def take_stderr(self) -> str:
         """Return the end of what the host and its trials have written since the last call; nothing is told twice.

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from loadtune.measure.witness import FILE_PREFIX
 from loadtune.record.results import LeftBehind
 from loadtune.run.memory import SHM
-from loadtune.run.stands import FILE_PREFIX
 
 SEMAPHORES = "/loadtune-{pid}"
 """What the names of a trial's semaphores begin with, so that they can be told from everybody else's."""

@@ -6,25 +6,21 @@ import contextlib
 import json
 import os
 import re
-import signal
 import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtune.measure.witness import ASK, FETCHING, FILE_PREFIX
 from loadtune.units import as_utf8
 
-ASK: int | None = getattr(signal, "SIGUSR2", None)
-"""As in ``measure.witness``, which this process does not import: it imports torch."""
-FILE_PREFIX = "stands-"
 ANSWER_SECONDS = 1.0
 """A process that has not answered by then is stuck in C code, and has given its stack at most."""
 _MOST_BYTES = 16_384
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 _LOADTUNE = f"{Path(__file__).parents[1]}{os.sep}"
 """Where this package lies: a user's checkout may have its name."""
-_FETCHING = "torch/utils/data/_utils/fetch.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +76,7 @@ def parse(pid: int, text: str) -> Stand:
         pid=pid,
         worker=worker if isinstance(worker, int) else None,
         sample=as_utf8(str(sample)) if sample is not None else None,
-        loading=any(file.endswith(_FETCHING) for file, _, _ in frames),
+        loading=any(file.endswith(FETCHING) for file, _, _ in frames),
         place=_place(frames),
         stack=stack.strip(),
     )
