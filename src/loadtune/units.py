@@ -1,4 +1,4 @@
-"""The only place where numbers become text, and text numbers: sizes, times, shares, rates."""
+"""The only place where numbers become text, and text numbers: sizes, times, shares, rates; and any text UTF-8."""
 
 from __future__ import annotations
 
@@ -181,6 +181,14 @@ def format_ratio(ratio: float | None) -> str:
 def format_share(share: float | None, digits: int = 1) -> str:
     """Return ``2.1 %``."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def as_utf8(text: str) -> str:
+    """Return text that can be written: where a file's name has bytes that are no UTF-8, Python keeps what is no text.
+
+    Each such byte is a question mark then.
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def _rounded(value: float, place: int) -> str:

@@ -12,9 +12,9 @@ from hard_targets import LEFT
 from single_trials import asked, trial_host
 
 from faults import TARGETS, until
-from loadtune.run.leftovers import sweep_up
+from loadtune.measure.witness import FILE_PREFIX
+from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.scratch import Scratch
-from loadtune.run.stands import FILE_PREFIX
 
 pytestmark = pytest.mark.alone
 
@@ -65,6 +65,22 @@ def test_only_what_belongs_to_dead_processes_of_the_trial_is_removed(tmp_path: P
     assert sweep_up(folder, shm=shm) == 2
     assert set(os.listdir(shm)) == others
     assert os.listdir(folder) == [f"{FILE_PREFIX}{os.getpid()}"], "who lives may be asked again"
+
+
+def test_tensors_of_another_container_with_the_same_process_id_stay(tmp_path: Path) -> None:
+    """Shared memory may be common where numbers of processes are not: what was there before a trial is no leftover."""
+    folder, shm = tmp_path / "scratch", tmp_path / "shm"
+    folder.mkdir()
+    shm.mkdir()
+    theirs, ours = shm / f"torch_{GONE}_1_1", shm / f"torch_{GONE}_2_2"
+    theirs.touch()
+    before = names(shm)
+    os.utime(theirs, (1.0, 1.0))
+    for keep in (before, None):  # of the trial before which it was listed, and by age
+        (folder / f"{FILE_PREFIX}{GONE}").touch()
+        ours.touch()
+        assert sweep_up(folder, keep=keep, shm=shm) == 1
+        assert os.listdir(shm) == [theirs.name]
 
 
 def test_a_system_without_shared_memory_has_nothing_to_remove(tmp_path: Path) -> None:

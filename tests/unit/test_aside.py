@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from loadtune.measure.aside import AsideError, aside
+from loadtune.measure.aside import AsideDiedError, AsideError, aside
 from loadtune.measure.open_files import descriptors, offset, open_anew, opened_since
 
 
@@ -44,6 +46,26 @@ def test_what_gives_nothing_is_an_error_in_time(look: partial[None], says: str) 
     with pytest.raises(AsideError, match=says):
         aside(look, within_seconds=2)
     assert time.monotonic() - began < 20
+
+
+def test_a_helper_that_holds_the_line_delays_nothing() -> None:
+    """A process that was started there lives on in a session of its own: the answer comes at once, and so a death."""
+
+    def start(then: Callable[[], int]) -> int:
+        helper = os.fork()
+        if helper == 0:
+            os.setsid()
+            time.sleep(10)
+            os._exit(0)
+        return then() or helper
+
+    began = time.monotonic()
+    helper = aside(partial(start, lambda: 0), within_seconds=30)
+    os.kill(helper, signal.SIGKILL)
+    with pytest.raises(AsideDiedError) as died:
+        aside(partial(start, lambda: os._exit(7)), within_seconds=8)
+    assert os.waitstatus_to_exitcode(died.value.status) == 7
+    assert time.monotonic() - began < 8
 
 
 def test_files_are_found_that_were_opened_for_reading(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -302,6 +303,18 @@ def test_a_stand_is_the_innermost_line_of_the_users_own() -> None:
     stand = stands.parse(7, ANSWER + '{"worker": 3, "sample": "1042", "batch": "[1040, 1042]"}\n')
     assert str(stand) == "worker 3 stood at sample 1042, in data.py:31 (__getitem__)"
     assert (stand.pid, stand.loading) == (7, True)
+
+
+def test_a_checkout_named_like_this_package_is_the_users_own() -> None:
+    """A data set in a folder ``loadtune`` is named; a frame of the package itself is not."""
+    own = f"{Path(stands.__file__).parents[1]}/measure/alone.py"
+    answer = ANSWER.replace(DATA_SET, "/home/me/loadtune/data.py").replace(f"{LIBRARY}/json/decoder.py", own)
+    assert stands.parse(7, answer).place == "data.py:31 (__getitem__)"
+
+
+def test_a_stand_at_a_name_that_is_no_text_can_be_written() -> None:
+    """An answer of JSON may hold halves of characters, which no file of a run could."""
+    assert stands.parse(7, ANSWER + '{"worker": 3, "sample": "caf\\udce9.jpg"}\n').sample == "caf?.jpg"
 
 
 def test_a_process_stuck_in_c_code_still_gives_its_stack() -> None:

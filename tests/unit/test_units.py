@@ -7,6 +7,7 @@ import pytest
 from loadtune.errors import UsageError
 from loadtune.units import (
     Size,
+    as_utf8,
     format_bytes,
     format_count,
     format_decimal,
@@ -163,3 +164,8 @@ def test_small_formats() -> None:
     assert format_decimal(1781.25) == "1,781.2"
     assert format_number(0.1234) == "0.123"
     assert format_number(0) == "0"
+
+
+def test_what_is_no_text_becomes_some_that_can_be_written() -> None:
+    """A byte of a file's name that is no UTF-8 is a question mark; everything else stays."""
+    assert as_utf8("naïve \udce9 日本") == "naïve ? 日本"

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, SequentialSampler
 from loadtune.describe.plan import TrialRequest
 from loadtune.measure.stream import Stream
 from loadtune.record.failure import Alone
+from loadtune.units import as_utf8
 from loadtune.workloads.source import ByValue, Source
 
 _TRACEBACK_LINES = 30
@@ -86,11 +87,11 @@ def _raised(error: BaseException, loaded: int, sample: str | None) -> Alone:
     return Alone(
         loaded=loaded,
         sample=sample,
-        raised=": ".join(part for part in (type(error).__name__, said[-1] if said else "") if part)[:400],
-        traceback="\n".join(lines[-_TRACEBACK_LINES:])[:4000],
+        raised=as_utf8(": ".join(part for part in (type(error).__name__, said[-1] if said else "") if part)[:400]),
+        traceback=as_utf8("\n".join(lines[-_TRACEBACK_LINES:])[:4000]),
     )
 
 
 def brief(index: object) -> str:
     """Return an index as text, no longer than a line takes."""
-    return str(index)[:_LONGEST]
+    return as_utf8(str(index)[:_LONGEST])

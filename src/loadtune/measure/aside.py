@@ -12,10 +12,32 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.units import as_utf8
+
+_LENGTH_BYTES = 8
+"""Before an answer comes its length: a process that was started there may hold the line open behind it."""
+_LOOK_SECONDS = 0.1
+"""How often it is looked whether a process that says nothing still lives."""
 
 
 class AsideError(Exception):
-    """The process raised, died or took too long; the message says which."""
+    """The process gave nothing; the message says why: it raised, where it is none of the errors below."""
+
+
+class AsideLateError(AsideError):
+    """It took too long."""
+
+
+class AsideDiedError(AsideError):
+    """It died.
+
+    Args:
+        status: Of the process, as the kernel encodes it.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__("its process died")
+        self.status = status
 
 
 def aside(function: Callable[[], Any], *, within_seconds: float) -> Any:
@@ -31,16 +53,12 @@ def aside(function: Callable[[], Any], *, within_seconds: float) -> Any:
         _answer(function, writer, parent)
     os.close(writer)
     try:
-        with os.fdopen(reader, "rb") as answer:
-            data = _read(answer.fileno(), time.monotonic() + within_seconds)
+        data = _read(reader, pid, time.monotonic() + within_seconds)
     finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
-        os.waitpid(pid, 0)
-    if not data:
-        raise AsideError("its process died or took too long")
+        os.close(reader)
+        status = _end(pid)
+    if data is None:
+        raise AsideDiedError(status)
     result = pickle.loads(data)  # noqa: S301 - from our own child
     if isinstance(result, AsideError):
         raise result
@@ -51,20 +69,43 @@ def _answer(function: Callable[[], Any], writer: int, parent: int) -> NoReturn:
     os.setsid()
     die_with_parent(parent)
     try:
-        result: Any = function()
+        data = pickle.dumps(function())
     except BaseException as error:  # noqa: BLE001 - a data set may raise whatever it likes
-        result = AsideError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    with os.fdopen(writer, "wb") as answer:
-        answer.write(pickle.dumps(result))
-    os._exit(0)
+        said = as_utf8(" ".join(str(error).split())[:200])
+        data = pickle.dumps(AsideError(f"{type(error).__name__}: {said}"))
+    try:
+        with os.fdopen(writer, "wb") as answer:
+            answer.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    finally:
+        os._exit(0)
 
 
-def _read(descriptor: int, deadline: float) -> bytes:
-    """Return everything up to the end; nothing where the deadline came first."""
+def _read(descriptor: int, pid: int, deadline: float) -> bytes | None:
+    """Return the whole answer; None where the process died before it was there.
+
+    Raises:
+        AsideLateError: The deadline came first.
+    """
     data = b""
-    while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        piece = os.read(descriptor, 1 << 20)
-        if not piece:
-            return data
-        data += piece
-    return b""
+    while len(data) < _LENGTH_BYTES or len(data) < _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big"):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise AsideLateError("its process took too long")
+        has_ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        if select.select([descriptor], [], [], min(left, _LOOK_SECONDS))[0]:
+            piece = os.read(descriptor, 1 << 20)
+            if not piece:
+                return None
+            data += piece
+        elif has_ended:
+            return None
+    return data[_LENGTH_BYTES:]
+
+
+def _end(pid: int) -> int:
+    """Kill a process with its group, and return its status: that of its own end where it came to one before."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
+    return os.waitpid(pid, 0)[1]

@@ -14,6 +14,7 @@ from loadtune.measure import checksums, deliveries
 from loadtune.measure.open_files import OpenFile, offset
 from loadtune.record.contents import Contents, SharedFile
 from loadtune.record.results import Probe
+from loadtune.units import as_utf8
 from loadtune.workloads.source import Source
 
 MOST_FILES = 50
@@ -52,7 +53,7 @@ def check(
 
 def _text(text: str) -> str:
     """Return text that can be sent on: a path may hold bytes that are none."""
-    return " ".join(text.encode("utf-8", "replace").decode().split())[:LONGEST_TEXT]
+    return " ".join(as_utf8(text).split())[:LONGEST_TEXT]
 
 
 def _compared(

@@ -15,7 +15,7 @@ import signal
 from functools import partial
 from types import FrameType
 
-from torch.utils.data import get_worker_info
+from loadtune.units import as_utf8
 
 ASK: int | None = getattr(signal, "SIGUSR2", None)
 """The signal that asks a process where it stands; None where the system has none."""
@@ -60,6 +60,8 @@ def beats(descriptor: int | None) -> Beats:
 
 def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
     """Write which worker this is, and the sample that it is loading where it is loading one."""
+    from torch.utils.data import get_worker_info  # noqa: PLC0415 - whoever asks reads this module too, without torch
+
     info = get_worker_info()
     said: dict[str, object] = {"worker": info.id if info is not None else None}
     while frame is not None:
@@ -72,4 +74,4 @@ def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
 
 
 def _brief(value: object) -> str | None:
-    return None if value is None else str(value)[:_LONGEST]
+    return None if value is None else as_utf8(str(value)[:_LONGEST])

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from types import TracebackType
 from typing import BinaryIO
 
 import msgspec
 
 from loadtune.errors import TargetError, TrialHostError, UsageError
+from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
 from loadtune.run import memory, postmortem
-from loadtune.run.leftovers import sweep_up
+from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.process import kill_group
-from loadtune.run.protocol import Channel, Ready, Setup, Unusable
+from loadtune.run.protocol import Channel, Message, Ready, Setup, Unusable
 from loadtune.run.scratch import Scratch
 
+ABANDONED_SECONDS = 10.0
+"""A process that has not ended so long after its trial waits in the kernel for a disk or a server, and may for ever."""
+_LOOK_SECONDS = 1.0
+"""How often it is looked whether a host that is building the data set still lives."""
 _STDERR_KEPT = 4000
-_BEATS_BYTES = 8
 
 
 class TrialHost:
@@ -28,17 +34,17 @@ class TrialHost:
 
     Args:
         setup: What it loads from.
-
-    Raises:
-        TargetError: From ``start``: the target cannot be used.
-        TrialHostError: From ``start``: the process died.
     """
 
     def __init__(self, setup: Setup) -> None:
         self._stderr: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - closed in close()
+        self._told = 0
+        """So many bytes of it were told."""
+        self._abandoned = False
         self._scratch = Scratch()
+        self._in_shm_before = names()
         self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
-        self._beats.truncate(_BEATS_BYTES)
+        self._beats.truncate(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -69,12 +75,14 @@ class TrialHost:
             TargetError: The target cannot be used, or the process died of it.
             TrialHostError: The process answered something else.
         """
+        answer = None
         try:
-            answer = self.channel.receive()
+            while answer is None:
+                answer = self.receive(_LOOK_SECONDS)
         except EOFError:
-            ending = postmortem.ending(self.wait())
+            ending = postmortem.ending(self.wait(ABANDONED_SECONDS))
             raise TargetError(
-                f"the process that builds the data set {ending}", hint=self.stderr_tail().strip() or None
+                f"the process that builds the data set {ending}", hint=self.take_stderr().strip() or None
             ) from None
         if isinstance(answer, Unusable):
             raise (TargetError if answer.about_target else UsageError)(answer.message, hint=answer.hint)
@@ -83,40 +91,70 @@ class TrialHost:
         return answer.probe
 
     def is_alive(self) -> bool:
-        """Return whether the process runs."""
-        return self._process.poll() is None
+        """Return whether the process runs, and was not given up."""
+        return not self._abandoned and self._process.poll() is None
+
+    def receive(self, timeout: float) -> Message | None:
+        """Return what the host or its trial says next, or None when that is nothing within ``timeout`` seconds.
+
+        Raises:
+            EOFError: The host is gone. A process that the data set started may hold its end of the line for ever.
+        """
+        lived = self.is_alive()
+        message = self.channel.receive(timeout)
+        if message is None and not lived:
+            raise EOFError("the host is gone")
+        return message
 
     def beats(self) -> int:
         """Return how many batches all its trials have taken."""
-        return int.from_bytes(os.pread(self._beats.fileno(), _BEATS_BYTES, 0), sys.byteorder)
+        return int.from_bytes(os.pread(self._beats.fileno(), BEATS_BYTES, 0), sys.byteorder)
 
-    def stderr_tail(self) -> str:
-        """Return the end of what the host and its trials have written since the last call."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _STDERR_KEPT))
-        text = self._stderr.read().decode(errors="replace")
-        self._stderr.seek(0)
-        self._stderr.truncate()
-        return text
+    def take_stderr(self) -> str:
+        """Return the end of what the host and its trials have written since the last call; nothing is told twice.
 
-    def tidy(self) -> None:
-        """Remove what the processes of a trial that is over have left in shared memory."""
-        sweep_up(self._scratch.path)
+        Whoever writes shares one offset in the file, which stays theirs: it is neither read from nor moved here.
+        """
+        size = os.fstat(self._stderr.fileno()).st_size
+        start, self._told = max(self._told, size - _STDERR_KEPT), max(self._told, size)
+        text = os.pread(self._stderr.fileno(), max(0, size - start), start)
+        return text.lstrip(b"\0").decode(errors="replace")
 
-    def wait(self) -> int:
-        """Wait for the end of the process and return its exit status as the kernel encodes it."""
-        code = self._process.wait()
+    def drop_stderr(self) -> None:
+        """Forget what was written so far: it is no evidence of what comes."""
+        self._told = max(self._told, os.fstat(self._stderr.fileno()).st_size)
+        self._stderr.truncate(0)  # those who write go on behind a hole, so that their places keep their numbers
+
+    def tidy(self, keep: Collection[str]) -> None:
+        """Remove what the processes of a trial that is over have left in shared memory.
+
+        Args:
+            keep: Names that were there before it.
+        """
+        sweep_up(self._scratch.path, keep=keep)
+
+    def wait(self, within_seconds: float) -> int:
+        """Wait for the end of the process and return its exit status as the kernel encodes it.
+
+        Args:
+            within_seconds: After these it is given up, and is said to be killed: by then it is, and does not end.
+        """
+        try:
+            code = self._process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            self._abandoned = True
+            return int(signal.SIGKILL)
         return -code if code < 0 else code << 8
 
     def close(self) -> None:
-        """End the process and everything below it."""
+        """End the process and everything below it; what the kernel does not end is left."""
         self.channel.close()
-        for pid in memory.descendants(self.pid):
-            kill_group(pid)
-        if self._process.poll() is None:
+        if self._process.poll() is None:  # the number of one that was waited for may be another's by now
+            for pid in memory.descendants(self.pid):
+                kill_group(pid)
             kill_group(self.pid)
-        self._process.wait()
-        self.tidy()
+            self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
+        self.tidy(self._in_shm_before)
         self._stderr.close()
         self._beats.close()
         self._scratch.close()

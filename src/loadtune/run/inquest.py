@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from loadtune.judge import cause
 from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence
 from loadtune.run import postmortem
 from loadtune.run.descriptors import OpenFiles
-from loadtune.run.host import TrialHost
+from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
 from loadtune.run.scene import Scene
@@ -64,11 +65,7 @@ class Inquest:
         self._scene.glance()
 
     def raised(self, message: Raised, stderr: str, *, now: float, left_seconds: float) -> Failure:
-        """Return what an exception stands for, and have the samples at which a worker failed loaded alone.
-
-        Raises:
-            EOFError: The trial's process is gone.
-        """
+        """Return what an exception stands for, and have the samples at which a worker failed loaded alone."""
         said = postmortem.explain_exception(
             message.type_name,
             message.message,
@@ -83,7 +80,8 @@ class Inquest:
             seconds = max(0.0, min(ALONE_SECONDS, left_seconds)) if wanted else 0.0
             if seconds:
                 self._suspects, self._until = message.suspects, now + seconds + _GRACE_SECONDS
-            self._host.channel.send(LoadAlone(seconds=seconds))
+            with contextlib.suppress(EOFError):  # the process is gone; what it raised is known
+                self._host.channel.send(LoadAlone(seconds=seconds))
         return failure
 
     def hear(self, message: Trying | LoadedAlone) -> None:
@@ -95,41 +93,63 @@ class Inquest:
 
     def is_late(self, now: float) -> bool:
         """Return whether loading alone has to be ended; once."""
-        late = self._until is not None and now > self._until
-        if late:
-            self._killed = True
-        return late
+        if self._until is None or now <= self._until:
+            return False
+        self._killed, self._until = True, None
+        return True
 
     def hung(self, seconds: float, **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
         self.evidence = self._scene.evidence(None, Aftermath())
-        said = postmortem.hung(seconds, stderr=self._host.stderr_tail(), **seen)
+        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), **seen)
         return cause.confirmed(said, self.evidence, self._config)
 
-    def replay(self, failure: Failure, request: TrialRequest, batch: int, clock: Callable[[], float]) -> Failure:
+    def replay(
+        self,
+        failure: Failure,
+        request: TrialRequest,
+        batch: int,
+        clock: Callable[[], float],
+        *,
+        left_seconds: float,
+    ) -> Failure:
         """Return the failure of a trial without workers that died, with the sample at which it does so again.
 
         Where it does not there is nothing to say: it may have been at another batch, or short of something.
+
+        Raises:
+            EOFError: The host is gone.
         """
-        order = Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=ALONE_SECONDS)
-        self._host.channel.send(order)
-        self._until, pid, message = clock() + ALONE_SECONDS + _GRACE_SECONDS, None, None
-        while not isinstance(message, Ended):
-            if pid is not None and self.is_late(clock()):
-                kill_group(pid)
-            message = self._host.channel.receive(timeout=0.1)
-            if isinstance(message, Started):
-                pid = message.pid
-            elif isinstance(message, (Trying, LoadedAlone)):
-                self.hear(message)
-        alone = self._alone
-        if alone is None and self._trying is not None and not self._killed:
-            alone = Alone(loaded=self._tried - 1, sample=self._trying, died=postmortem.how_it_ended(message.status))
+        seconds = min(ALONE_SECONDS, left_seconds)
+        if seconds <= 0:
+            return failure
+        self._host.channel.send(Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=seconds))
+        self._until = clock() + seconds + _GRACE_SECONDS
+        alone = self._replayed(clock, self._until + ABANDONED_SECONDS)
         if alone is None or self.evidence is None or not (alone.raised or alone.died):
             return failure
         self._alone = alone
         self.evidence = replace(self.evidence, alone=replace(alone, traceback=""))
         return cause.with_alone(failure, alone, self._tried)
+
+    def _replayed(self, clock: Callable[[], float], abandoned_at: float) -> Alone | None:
+        """Hear a replay to its end, and return what came of it."""
+        pid, message = None, None
+        while not isinstance(message, Ended):
+            now = clock()
+            if self.is_late(now):
+                kill_group(pid if pid is not None else self._host.pid)
+            if now > abandoned_at:  # it does not end, and the host waits for it: the supervisor starts another
+                kill_group(self._host.pid)
+                self._host.wait(ABANDONED_SECONDS)
+                return None
+            message = self._host.receive(0.1)
+            if isinstance(message, Started):
+                pid = message.pid
+            elif isinstance(message, (Trying, LoadedAlone)):
+                self.hear(message)
+        self._until = None
+        return self._alone or self._unfinished(message.status)
 
     def close(self, failure: Failure, status: int) -> Failure:
         """Return the failure as it goes into the record, when the trial's process is gone.
@@ -144,9 +164,18 @@ class Inquest:
             self.evidence = self._scene.evidence(postmortem.process_end(status), Aftermath())
             return cause.confirmed(failure, self.evidence, self._config)
         if self._suspects and self._alone is None:
-            died = "" if self._killed else postmortem.how_it_ended(status)
-            self._alone = Alone(loaded=max(0, self._tried - 1), sample=self._trying, died=died)
+            self._alone = self._unfinished(status)
         if self._alone is None:
             return failure
         self.evidence = replace(self.evidence, alone=replace(self._alone, traceback=""))
         return cause.with_alone(failure, self._alone, self._suspects)
+
+    def _unfinished(self, status: int) -> Alone | None:
+        """Return what is known of loading alone where nothing was said of it at the end; None where none began.
+
+        A process that ended before its first sample tells nothing of them.
+        """
+        if self._trying is None:
+            return None
+        died = "" if self._killed else postmortem.how_it_ended(status)
+        return Alone(loaded=self._tried - 1, sample=self._trying, died=died)

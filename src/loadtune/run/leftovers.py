@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from loadtune.measure.witness import FILE_PREFIX
 from loadtune.record.results import LeftBehind
 from loadtune.run.memory import SHM
-from loadtune.run.stands import FILE_PREFIX
 
 SEMAPHORES = "/loadtune-{pid}"
 """What the names of a trial's semaphores begin with, so that they can be told from everybody else's."""
@@ -30,26 +30,45 @@ _BLOCK_BYTES = 512
 _NAME = re.compile(r"(?:torch_|sem\.loadtune-)(\d+)[_-].*")
 
 
-def sweep_up(folder: Path, *, shm: Path = SHM) -> int:
+def sweep_up(folder: Path, *, keep: Collection[str] | None = None, shm: Path = SHM) -> int:
     """Remove what dead processes of a trial have left in shared memory; return how many files.
+
+    Containers may share it where they do not share the numbers of processes: a file with the number of a process of
+    ours that was there before it is somebody else's.
 
     Args:
         folder: Where each process of the trial has a file with its process id in the name.
+        keep: Names from before the trial; None where they are not known any more, and ages have to tell.
         shm: Where shared memory is.
     """
     noted = {int(file.name.removeprefix(FILE_PREFIX)): file for file in folder.glob(f"{FILE_PREFIX}[0-9]*")}
     dead = _dead(set(noted))
     removed = 0
-    with suppress(OSError):
-        for name in os.listdir(shm):  # noqa: PTH208 - names are all that is needed
-            found = _NAME.fullmatch(name)
-            if found and int(found[1]) in dead:
-                with suppress(OSError):
-                    (shm / name).unlink()
-                    removed += 1
+    for name in names(shm):
+        found = _NAME.fullmatch(name)
+        if not found or int(found[1]) not in dead:
+            continue
+        with suppress(OSError):
+            if name not in keep if keep is not None else _is_younger(shm / name, noted[int(found[1])]):
+                (shm / name).unlink()
+                removed += 1
     for pid in dead:
         noted[pid].unlink(missing_ok=True)
     return removed
+
+
+def names(shm: Path = SHM) -> frozenset[str]:
+    """Return the names of what is in shared memory."""
+    try:
+        return frozenset(os.listdir(shm))  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return frozenset()
+
+
+def _is_younger(path: Path, note: Path) -> bool:
+    """Return whether a file is no older than the note that a process made when it began."""
+    begun = note.stat()
+    return path.stat().st_mtime >= min(begun.st_mtime, begun.st_atime)  # one of them moves when it is asked
 
 
 class Leftovers:
@@ -61,7 +80,8 @@ class Leftovers:
 
     def __init__(self, shm: Path = SHM) -> None:
         self._shm = shm
-        self._before = self._names()
+        self.before = names(shm)
+        """What was there, which is not the trial's."""
 
     def after(self, pids: Collection[int]) -> LeftBehind | None:
         """Return what is there once the trial is over and swept up after; None where nothing is.
@@ -70,7 +90,7 @@ class Leftovers:
             pids: Its processes, all of them killed.
         """
         alive = set(pids) - _dead(set(pids))
-        new = (name for name in sorted(self._names() - self._before) if not _is_in_use(name))
+        new = (name for name in sorted(names(self._shm) - self.before) if not _is_in_use(name))
         seen = ((name, self._own_bytes(name)) for name in new)
         files = {name: size for name, size in seen if size is not None}
         if not alive and not files:
@@ -81,12 +101,6 @@ class Leftovers:
             shm_bytes=sum(files.values()),
             shm_names=tuple(files)[:_NAMES_KEPT],
         )
-
-    def _names(self) -> set[str]:
-        try:
-            return set(os.listdir(self._shm))  # noqa: PTH208 - names are all that is needed
-        except OSError:
-            return set()
 
     def _own_bytes(self, name: str) -> int | None:
         """Return the size of a file of this user; None of another's, or where it is gone by now."""

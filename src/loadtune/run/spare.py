@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import traceback
 from collections.abc import Callable
 
 from loadtune.measure.lifeline import die_with_parent
@@ -41,18 +42,19 @@ class Spare:
         self._line.send(order)
         self._line.receive()
 
-    def wait_until_leaving(self) -> None:
-        """Wait until the child has nothing left to do but end, or is dead; at once where a system cannot tell."""
+    def wait_until_leaving(self) -> bool:
+        """Return True once all the child has left to do is to end, or it is dead; False at once where none can tell."""
         try:
             death = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
-            return
+            return False
         # Its workers hold its end of the line as well, so that the line alone does not tell its death.
         ready = select.poll()
         ready.register(death, select.POLLIN)
         ready.register(self._line.fileno(), select.POLLIN)
         ready.poll()
         os.close(death)
+        return True
 
     def close(self) -> None:
         """Close the line to it."""
@@ -66,5 +68,7 @@ def _serve(line: Channel, obey: Callable[[RunTrial | Replay], None]) -> None:
             line.send(Started(pid=os.getpid()))
             obey(order)
             line.send(Leaving())
-    finally:
-        os._exit(0)
+    except BaseException:  # noqa: BLE001 - a mistake of loadtune's own: whatever a data set raises is a result
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

@@ -6,21 +6,21 @@ import contextlib
 import json
 import os
 import re
-import signal
 import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ASK: int | None = getattr(signal, "SIGUSR2", None)
-"""As in ``measure.witness``, which this process does not import: it imports torch."""
-FILE_PREFIX = "stands-"
+from loadtune.measure.witness import ASK, FETCHING, FILE_PREFIX
+from loadtune.units import as_utf8
+
 ANSWER_SECONDS = 1.0
 """A process that has not answered by then is stuck in C code, and has given its stack at most."""
 _MOST_BYTES = 16_384
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
-_FETCHING = "torch/utils/data/_utils/fetch.py"
+_LOADTUNE = f"{Path(__file__).parents[1]}{os.sep}"
+"""Where this package lies: a user's checkout may have its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ def parse(pid: int, text: str) -> Stand:
     return Stand(
         pid=pid,
         worker=worker if isinstance(worker, int) else None,
-        sample=str(sample) if sample is not None else None,
-        loading=any(file.endswith(_FETCHING) for file, _, _ in frames),
+        sample=as_utf8(str(sample)) if sample is not None else None,
+        loading=any(file.endswith(FETCHING) for file, _, _ in frames),
         place=_place(frames),
         stack=stack.strip(),
     )
@@ -86,7 +86,7 @@ def _place(frames: Sequence[tuple[str, str, str]]) -> str:
     libraries = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
     own = [frame for frame in frames if not frame[0].startswith((*libraries, "<"))]
     # Python's own library may lie around the packages' and the frame of loadtune beside the user's.
-    own = [frame for frame in own if "/loadtune/" not in frame[0]]
+    own = [frame for frame in own if not frame[0].startswith(_LOADTUNE)]
     if not frames:
         return "a place that is not known"
     file, line, function = (own or frames)[0]

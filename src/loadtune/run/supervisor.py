@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -134,7 +135,9 @@ class Supervisor:
             trial = self._trial(self._host, request, patience)
             outcome = trial.follow(RunTrial(request=request, scratch=self._host.scratch, fork=True))
             if not self._host.is_alive():
-                self._restart()
+                # What was measured is kept first, whatever comes of this: the next trial tries again, and says so.
+                with contextlib.suppress(LoadtuneError):
+                    self._restart()
             return outcome, trial
         try:
             with TrialHost(self._again) as host:
@@ -155,9 +158,19 @@ class Supervisor:
         return advice(failure.kind, config, self.probe, evidence or FailureEvidence()) or None
 
     def _restart(self) -> None:
+        """Start another host.
+
+        Raises:
+            TargetError: The data set cannot be built any more.
+            TrialHostError: The process answered something else.
+        """
         self._host.close()
         self._host = TrialHost(self._again)
-        self._host.ready()
+        try:
+            self._host.ready()
+        except LoadtuneError:
+            self._host.close()  # so that it is not taken for alive while it ends
+            raise
 
     def close(self) -> None:
         """End the host."""

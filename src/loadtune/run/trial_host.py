@@ -10,7 +10,6 @@ import contextlib
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import socket
 import sys
@@ -20,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import open_files, page_cache
+from loadtune.measure.aside import AsideDiedError, AsideError, AsideLateError, aside
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.failure import Aftermath
 from loadtune.run.content_check import with_contents
@@ -50,6 +50,7 @@ from loadtune.run.protocol import (
     Unusable,
 )
 from loadtune.run.spare import Spare
+from loadtune.units import as_utf8
 
 if TYPE_CHECKING:
     from loadtune.measure.alone import Suspects
@@ -72,12 +73,12 @@ def main(descriptor: int, parent: int) -> None:
         setup = channel.receive()
         if not isinstance(setup, Setup):
             return
-        source = _prepare(channel, setup)
-        if source is not None:
-            _serve(channel, source, setup)
+        prepared = _prepare(channel, setup)
+        if prepared is not None:
+            _serve(channel, *prepared, setup)
 
 
-def _serve(channel: Channel, source: Source, setup: Setup) -> None:
+def _serve(channel: Channel, source: Source, own: Sequence[int], setup: Setup) -> None:
     """Run one trial after another in children, or a single one here where a fork is not safe."""
     forks: _Forks | None = None
     while True:
@@ -87,18 +88,22 @@ def _serve(channel: Channel, source: Source, setup: Setup) -> None:
             return
         if not isinstance(order, (RunTrial, Replay)):
             continue
-        forks = forks or _Forks(channel, source, setup)
+        forks = forks or _Forks(channel, source, own, setup)
         forks.serve(order)
 
 
-def _prepare(channel: Channel, setup: Setup) -> Source | None:
-    """Build the data set and say what it is like; None when it cannot be used."""
+def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
+    """Build the data set and say what it is like; return it, and the process ids of what it has started by itself.
+
+    None when it cannot be used.
+    """
     try:
         import torch  # noqa: F401, PLC0415 - counted before the user's code may start threads
 
         threads, files = native_threads(), open_files.descriptors()
         before = read_process(os.getpid())
         source = _resolve(setup)
+        own = children()
         after = read_process(os.getpid())
         # Imported here once, so that no child imports it again.
         import loadtune.measure.probe  # noqa: PLC0415
@@ -110,12 +115,15 @@ def _prepare(channel: Channel, setup: Setup) -> Source | None:
             probe = with_contents(probe, source, setup, open_files.opened_since(files))
         if probe is not None and before is not None and after is not None:
             probe = replace(probe, built_bytes=max(0, after.anonymous - before.anonymous))
+        if reason is None:
+            end_orphans(own)  # what a look has left, to be seen beside no trial
         channel.send(Ready(probe=probe))
     except LoadtuneError as error:
+        hint = as_utf8(error.hint) if error.hint is not None else None
         about_target = isinstance(error, TargetError)
-        channel.send(Unusable(message=str(error), hint=error.hint, about_target=about_target))
+        channel.send(Unusable(message=as_utf8(str(error)), hint=hint, about_target=about_target))
         return None
-    return source
+    return source, own
 
 
 def _resolve(setup: Setup) -> Source:
@@ -154,40 +162,31 @@ def _probe(source: Source, setup: Setup, reason: str | None) -> Probe:
     """Look at the data set in a child, so that neither the device nor the data set is touched in this process."""
     if reason is not None:
         return _probe_here(source, setup, reason)
-    reader, writer = os.pipe()
-    host, pid = os.getpid(), os.fork()
-    if pid == 0:
-        die_with_parent(host)
-        _answer_probe(writer, source, setup)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        answered = select.select([answer], [], [], setup.probe_timeout_seconds + setup.warm_seconds)[0]
-        if not answered:
-            os.kill(pid, signal.SIGKILL)
-        data = answer.read()
-    _, status = os.waitpid(pid, 0)
-    if not answered:
+    try:
+        seen = aside(
+            partial(_probe_or_error, source, setup), within_seconds=setup.probe_timeout_seconds + setup.warm_seconds
+        )
+    except AsideLateError:
         raise TargetError(
             f"the first samples of '{source.name}' took more than {setup.probe_timeout_seconds:g} s (--trial-timeout)"
-        )
-    if not data:
-        raise TargetError(f"the process that loaded the first samples of '{source.name}' {ending(status)}")
-    result = pickle.loads(data)  # noqa: S301 - from our own child
-    if isinstance(result, LoadtuneError):
-        raise result
-    return result  # type: ignore[no-any-return]
+        ) from None
+    except AsideDiedError as error:
+        raise TargetError(
+            f"the process that loaded the first samples of '{source.name}' {ending(error.status)}"
+        ) from None
+    except AsideError as error:  # sys.exit in a data set is its fault, and is said
+        raise TargetError(f"loading the first samples of '{source.name}' ended in {error}") from None
+    if isinstance(seen, LoadtuneError):
+        raise seen
+    return seen  # type: ignore[no-any-return]
 
 
-def _answer_probe(writer: int, source: Source, setup: Setup) -> NoReturn:
+def _probe_or_error(source: Source, setup: Setup) -> Probe | LoadtuneError:
+    """Return what the data set is like, or why it cannot be used, with the hint that an exception loses on its way."""
     try:
-        result: object = _probe_here(source, setup, None)
+        return _probe_here(source, setup, None)
     except LoadtuneError as error:
-        result = error
-    except BaseException as error:  # noqa: BLE001 - sys.exit in a data set is its fault, and is said
-        result = TargetError(f"loading the first samples of '{source.name}' ended in {type(error).__name__}: {error}")
-    with os.fdopen(writer, "wb") as answer:
-        answer.write(pickle.dumps(result))
-    os._exit(0)
+        return error
 
 
 def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
@@ -228,18 +227,21 @@ def _unpicklable(source: Source, setup: Setup) -> str | None:
 class _Forks:
     """Carries each order out in a child that was forked ahead of it."""
 
-    def __init__(self, channel: Channel, source: Source, setup: Setup) -> None:
+    def __init__(self, channel: Channel, source: Source, own: Sequence[int], setup: Setup) -> None:
         self._channel = channel
         self._obey = partial(_obey, channel, source, setup)
-        self._own = set(children())  # what the data set itself has started stays
+        self._own = set(own)  # what the data set itself has started stays
         self._spare = Spare(self._obey)
 
     def serve(self, order: RunTrial | Replay) -> None:
         """Carry one order out to its end, and leave nothing of it."""
         trial = self._begun(order)
-        trial.wait_until_leaving()
-        self._spare = Spare(self._obey)
+        is_leaving = trial.wait_until_leaving()
+        if is_leaving:
+            self._spare = Spare(self._obey)
         _, status = os.waitpid(trial.pid, 0)
+        if not is_leaving:
+            self._spare = Spare(self._obey)
         trial.close()
         # The child killed its workers before it left; if it died, they are still there.
         with contextlib.suppress(ProcessLookupError):
@@ -297,7 +299,7 @@ def _replay(channel: Channel, source: Source, message: Replay) -> None:
 
 def _tail(error: BaseException) -> str:
     lines = "".join(traceback.format_exception(error)).splitlines()
-    return "\n".join(lines[-_TRACEBACK_LINES:])[:4000]
+    return as_utf8("\n".join(lines[-_TRACEBACK_LINES:])[:4000])
 
 
 class _AskingObserver:
@@ -330,7 +332,7 @@ class _AskingObserver:
         self._channel.send(
             Raised(
                 type_name=type(error).__name__,
-                message=str(error)[:4000],
+                message=as_utf8(str(error)[:4000]),
                 traceback_tail=_tail(error),
                 aftermath=self._aftermath,
                 suspects=len(suspects.indices) if suspects is not None else 0,
@@ -339,7 +341,9 @@ class _AskingObserver:
         if suspects is None or not suspects.indices:
             return
         order = self._channel.receive()
-        if isinstance(order, LoadAlone) and order.seconds > 0:
+        while not isinstance(order, LoadAlone):  # the answer to a look that was under way when it raised
+            order = self._channel.receive()
+        if order.seconds > 0:
             alone = suspects.load(order.seconds, lambda sample: self._channel.send(Trying(sample=sample)))
             self._channel.send(LoadedAlone(alone=alone))
 

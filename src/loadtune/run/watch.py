@@ -13,7 +13,7 @@ from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeas
 from loadtune.run import affinity, memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
-from loadtune.run.host import TrialHost
+from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.inquest import Inquest
 from loadtune.run.leftovers import Leftovers
 from loadtune.run.process import kill_group
@@ -43,8 +43,6 @@ GROWTH_FLOOR_BYTES = 16 << 20
 GROWTH_FLOOR_SHARE = 0.02
 """Growth over a trial below these is not told from the noise of allocators."""
 _STACKS_KEPT = 16_000
-ABANDONED_SECONDS = 10.0
-"""A process that has not ended so long after its trial waits in the kernel for a disk or a server, and may for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +132,10 @@ class RunningTrial:
 
     def follow(self, order: RunTrial) -> SteadyMeasurement | Failure:
         """Send the order and return what became of it."""
+        self._host.drop_stderr()  # of the trial before, or of building the data set
         try:
             self._host.channel.send(order)
-            while not self._is_over(self._host.channel.receive(timeout=GLANCE_SECONDS), order):
+            while not self._is_over(self._host.receive(GLANCE_SECONDS), order):
                 if self._outcome is None:
                     self._watch()
                     continue
@@ -146,21 +145,25 @@ class RunningTrial:
                     self._abandon()
                     break
         except EOFError:
-            self._status = self._host.wait()
-        self._host.tidy()
+            self._status = self._host.wait(ABANDONED_SECONDS)
+        self._host.tidy(self._leftovers.before)
         self.left_behind = self._leftovers.after(self._ended)
-        tail = self._host.stderr_tail()
+        tail = self._host.take_stderr()
         if isinstance(self._outcome, SteadyMeasurement):
             return self._outcome
         outcome = self._inquest.close(self._outcome or postmortem.explain_status(self._status, tail), self._status)
         if outcome.kind == "trial_killed" and order.fork and not order.request.config.num_workers:
             with contextlib.suppress(EOFError):
-                outcome = self._inquest.replay(outcome, order.request, self._pulse.now(), self._clock)
+                outcome = self._inquest.replay(
+                    outcome, order.request, self._pulse.now(), self._clock, left_seconds=self._left_seconds()
+                )
         self.stderr_tail = self._inquest.traceback or self.stderr_tail or tail
         return outcome
 
     def _is_abandoned(self) -> bool:
         """Return whether the trial's processes have had their time to end, since it is known what became of it."""
+        if self._inquest.is_open:
+            return False
         now = self._clock()
         self._settled = now if self._settled is None else self._settled
         return now - self._settled > ABANDONED_SECONDS
@@ -170,9 +173,9 @@ class RunningTrial:
 
         The line to it is no sign of its end: what does not end may hold the other side of it.
         """
-        self._ended = tuple(memory.descendants(self._host.pid))
+        self._ended = (self._host.pid, *memory.descendants(self._host.pid))
         kill_group(self._host.pid)
-        self._status = self._host.wait()
+        self._status = self._host.wait(ABANDONED_SECONDS)
 
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
         if message is None:
@@ -200,12 +203,16 @@ class RunningTrial:
             self.threads.end()
             self._outcome = message.steady
         elif isinstance(message, Raised):
-            heard = self._host.stderr_tail()
+            heard = self._host.take_stderr()
             self.stderr_tail = "\n".join(part for part in (message.traceback_tail, heard) if part)
-            left = self._patience.within_seconds - (self._clock() - self._began)
+            left = self._left_seconds()
             self._outcome = self._inquest.raised(message, heard, now=self._clock(), left_seconds=left)
         elif isinstance(message, (Trying, LoadedAlone)):
             self._inquest.hear(message)
+
+    def _left_seconds(self) -> float:
+        """Return what is left of the time budget."""
+        return self._patience.within_seconds - (self._clock() - self._began)
 
     def _glance(self) -> None:
         self.threads.count()
