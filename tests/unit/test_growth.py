@@ -192,6 +192,21 @@ def test_allocators_may_hold_two_batches() -> None:
     assert not grown(*large)
 
 
+def test_a_full_queue_is_no_growth() -> None:
+    """8 arrays of 8 MiB ready in each worker, one more in pickling, are its queue; in the main process they are not."""
+    ready = 9 * 8 * MIB
+    config = replace(CONFIG, prefetch_factor=8)
+    full = [looked(config=config, workers=lambda read: 2 * ready * read / 2120, order=order) for order in (0, 1)]
+    main = [looked(config=config, main=lambda read: ready * read / 2120, order=order) for order in (0, 1)]
+    queued, held = (
+        [replace(one, steady=one.steady and replace(one.steady, bytes_per_batch=8.0 * MIB)) for one in trials]
+        for trials in (full, main)
+    )
+    assert grown(*full)
+    assert not grown(*queued)
+    assert [one.part for one in grown(*held)] == ["main"]
+
+
 def test_what_has_stopped_is_no_growth_and_what_slows_goes_on_as_at_last() -> None:
     """A cache bounded before the middle has no growth left; one at half its pace after the middle goes on at that."""
 

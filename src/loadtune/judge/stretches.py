@@ -30,6 +30,8 @@ class Stretch:
     processes: int = 1
     """Workers, or the main process alone."""
     batch_bytes: float = 0.0
+    ahead_batches: int = 0
+    """P: batches that each worker may have ready."""
     batches: int = 0
     files: int = 0
     """Descriptors more, in the process that has most."""
@@ -60,6 +62,7 @@ def stretches(record: TrialRecord) -> list[Stretch]:
             grown=_grown(before, after, queue_bytes if after is looks[-1] else 0),
             processes=max(1, workers),
             batch_bytes=batch_bytes,
+            ahead_batches=record.config.batches_in_flight // max(1, workers),
             batches=after.batches - before.batches,
             files=(after.open_files or 0) - (before.open_files or 0),
         )
