@@ -34,6 +34,7 @@ from loadtune.run.process import adopt_orphans, children, end_orphans, native_th
 from loadtune.run.protocol import (
     Begin,
     Channel,
+    End,
     Ended,
     LoadAlone,
     LoadedAlone,
@@ -311,6 +312,9 @@ class _AskingObserver:
 
     def begin(self, workers: Sequence[int]) -> None:
         self._channel.send(Begin(workers=tuple(workers)))
+
+    def end(self) -> None:
+        self._channel.send(End())
 
     def look(self, batches: int) -> None:
         self._channel.send(Look(batches=batches))

@@ -19,6 +19,7 @@ from loadtune.run.leftovers import Leftovers
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import (
     Begin,
+    End,
     Ended,
     LoadedAlone,
     Look,
@@ -191,8 +192,9 @@ class RunningTrial:
         elif isinstance(message, Begin) and self._pid is not None:
             self.threads.begin(self._pid, message.workers)
             self.affinity = affinity.read(self._pid, message.workers)
-        elif isinstance(message, Look):
+        elif isinstance(message, End):
             self.threads.end()
+        elif isinstance(message, Look):
             self._look(message.batches)
             with contextlib.suppress(EOFError):
                 self._host.channel.send(Looked())
