@@ -79,12 +79,14 @@ def _host_memory(config: LoaderConfig, _probe: Probe, evidence: FailureEvidence)
 
 
 def _open_files(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
-    if evidence.open_files is None or evidence.open_files_limit is None:
+    most, where = evidence.open_files_last, "one process"
+    if most is None or most < (evidence.open_files or 0):
+        most, where = evidence.open_files, "the process that takes the batches"
+    if most is None or evidence.open_files_limit is None:
         return None
     return (
-        f"raise the limit of open files (ulimit -Hn): {format_count(evidence.open_files)} of "
-        f"{format_count(evidence.open_files_limit)} were open in the process that takes the batches; or have fewer "
-        "tensors in a batch"
+        f"raise the limit of open files (ulimit -Hn): {format_count(most)} of "
+        f"{format_count(evidence.open_files_limit)} were open in {where}; or have fewer tensors in a batch"
     )
 
 

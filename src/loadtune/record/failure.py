@@ -116,6 +116,11 @@ class FailureEvidence:
     open_files: int | None = None
     """Descriptors of the process that takes the batches."""
     open_files_limit: int | None = None
+    """What one process of the trial may have open; None where nothing limits it."""
+    open_files_first: int | None = None
+    """Most descriptors of one process of the trial, workers included, when they were first counted."""
+    open_files_last: int | None = None
+    """The same when they were last counted before the end."""
     batch: tuple[str, ...] = ()
     """Indices of the samples that were being loaded, as far as they are known."""
     sample: str | None = None
