@@ -30,8 +30,8 @@ class TrialHost:
         setup: What it loads from.
 
     Raises:
-        TargetError: From ``start``: the target cannot be used.
-        TrialHostError: From ``start``: the process died.
+        TargetError: From ``ready``: the target cannot be used.
+        TrialHostError: From ``ready``: the process died.
     """
 
     def __init__(self, setup: Setup) -> None:

@@ -1,7 +1,7 @@
 """The process that imports torch and builds the data set once, then forks one child for each trial.
 
-Started as ``python -m loadtune.run.trial_host FD`` by the supervisor. A fork takes about 20 ms where importing torch
-takes seconds, and what a trial leaves behind ends with its child.
+Started as ``python -m loadtune.run.trial_host FD PARENT`` by ``run.host``. A fork takes about 20 ms where importing
+torch takes seconds, and what a trial leaves behind ends with its child.
 """
 
 from __future__ import annotations
