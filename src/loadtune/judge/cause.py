@@ -11,8 +11,9 @@ import re
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.feasible import SHM, batches_at_once
+from loadtune.judge.feasible import batches_at_once
 from loadtune.record.failure import Alone, Failure, FailureEvidence, FailureKind, ProcessEnd
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes
 
 NEARLY_ALL = 0.95

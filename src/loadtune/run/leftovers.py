@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from loadtune.record.results import LeftBehind
-from loadtune.run.memory import SHM
+from loadtune.record.shared_memory import SHM
 from loadtune.run.stands import FILE_PREFIX
 
 SEMAPHORES = "/loadtune-{pid}"
