@@ -324,6 +324,21 @@ def test_the_finding_has_numbers_cause_limit_and_batch() -> None:
     assert f"above the limit of 2.0 GiB, which is passed at batch {batch:,} of 5,000" in found.message
 
 
+def test_the_finding_has_the_interval_of_the_growth() -> None:
+    """Three trials in 1 MiB of noise give 640 KiB a batch between the ends of an interval; a single trial has none."""
+    draw = random.Random(1)
+    trials = [looked(workers=leak, noise=lambda: draw.gauss(0, MIB), order=number) for number in range(3)]
+    found, _ = chosen_with(trials, limit=2048 * MIB)
+    alone, _ = chosen_with(trials[:1], limit=2048 * MIB)
+    assert found is not None
+    assert alone is not None
+    numbers = found.numbers
+    assert (numbers["workers_trials"], alone.numbers["workers_trials"]) == (3.0, 1.0)
+    assert numbers["workers_bytes_per_batch_low"] <= 10 * EACH <= numbers["workers_bytes_per_batch_high"]
+    assert numbers["workers_bytes_per_batch_low"] < numbers["workers_bytes_per_batch"]
+    assert "workers_bytes_per_batch_low" not in alone.numbers
+
+
 def test_copies_that_end_below_the_limit_are_for_information() -> None:
     """Copies bounded at 500 MiB under a limit of 8 GiB are no warning; nothing that grows is no finding."""
     found, _ = chosen_with([looked(copies=leak)], limit=8192 * MIB)

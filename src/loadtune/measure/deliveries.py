@@ -174,7 +174,6 @@ class _Judge:
             samples=sum(map(len, compared)),
             unique_share=share,
             idle_workers=sum(report.ended and not report.prints for report in reports),
-            whole=all(report.ended for report in reports),
         )
 
     def _is_real(self, count: int, share: float) -> bool:
