@@ -83,11 +83,16 @@ class ScriptedHost:
     def beats(self) -> int:
         return 0
 
-    def tidy(self) -> None:
+    def tidy(self, *_: object) -> None:
         pass
 
-    def stderr_tail(self) -> str:
+    def drop_stderr(self) -> None:
+        pass
+
+    def take_stderr(self) -> str:
         return ""
+
+    stderr_tail = take_stderr
 
 
 def test_threads_are_counted_over_all_windows_and_no_pause(tmp_path: Path) -> None:

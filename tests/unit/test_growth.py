@@ -207,6 +207,20 @@ def test_a_full_queue_is_no_growth() -> None:
     assert [one.part for one in grown(*held)] == ["main"]
 
 
+def test_pinned_memory_that_fills_once_is_no_growth() -> None:
+    """6 blocks of 8 MiB for pinned batches of 5 MiB are the queue's in the main process; without pinning they grow."""
+    pinned = replace(CONFIG, pin_memory=True)
+    assert [one.part for one in grown(*main_holds(48, CONFIG))] == ["main"]
+    assert not grown(*main_holds(48, pinned))
+    assert [one.part for one in grown(*main_holds(200, pinned))] == ["main"]
+
+
+def main_holds(mebibytes: int, config: LoaderConfig) -> list[TrialRecord]:
+    """Two trials with batches of 5 MiB in which the main process comes to hold so much more."""
+    trials = [looked(config=config, main=lambda read: mebibytes * MIB * read / 1960, order=order) for order in (0, 1)]
+    return [replace(one, steady=one.steady and replace(one.steady, bytes_per_batch=5.0 * MIB)) for one in trials]
+
+
 def test_what_has_stopped_is_no_growth_and_what_slows_goes_on_as_at_last() -> None:
     """A cache bounded before the middle has no growth left; one at half its pace after the middle goes on at that."""
 

@@ -1,4 +1,4 @@
-"""The parts of the parent process that need no trial: /proc parsers, growth, messages, post-mortem, NVML."""
+"""The parts of the parent process that need no trial: /proc parsers, messages, post-mortem, NVML."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from loadtune.run import memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory, read_devices
 from loadtune.run.host import TrialHost
-from loadtune.run.memory import ProcessMemory, TreeMemory, parse_rollup, tree
+from loadtune.run.memory import ProcessMemory, parse_rollup, tree
 from loadtune.run.postmortem import Failure
 from loadtune.run.protocol import Channel, Look, Looked
-from loadtune.run.watch import Patience, Pulse, growth
+from loadtune.run.watch import Patience, Pulse
 
 ROLLUP = b"""55d5c0e6b000-7ffd6a5e2000 ---p 00000000 00:00 0                          [rollup]
 Rss:              884 kB
@@ -63,18 +63,6 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
     """A process id that does not exist gives None and no exception."""
     assert memory.read_process(2**22 + 1) is None
     assert memory.descendants(2**22 + 1) == []
-
-
-def test_growth_is_what_lies_beyond_the_noise_of_allocators() -> None:
-    """100 MiB over 100 batches is 1 MiB a batch; 10 MiB is noise; batches in shared memory are no growth."""
-    mib = 1 << 20
-
-    def of(resident: int, shm: int = 0) -> TreeMemory:
-        return TreeMemory(resident=resident * mib, shm=shm * mib, main=0, workers=0, held=0, shared=0, open_files=None)
-
-    assert growth([(0, of(400)), (100, of(500))]) == pytest.approx(mib)
-    assert growth([(0, of(400)), (100, of(410))]) is None
-    assert growth([(0, of(400)), (100, of(500, shm=100))]) is None
 
 
 def test_pages_of_a_fork_are_held_once_and_allocated_by_each() -> None:

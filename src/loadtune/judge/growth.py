@@ -31,6 +31,7 @@ SETTLING_BATCHES = 2
 """To both comes what a process that makes batches may go on to hold without a leak: so many batches.
 
 To a worker's come the P that it is ahead: batches of arrays or lists wait in its own memory, where tensors are shared.
+To the main process's comes what pinning fills once: P·W batches and two, in page-locked blocks.
 """
 TELLING_FILES = 16
 """Descriptors that a process must have more of after each stretch, before batches are said to be kept."""
@@ -144,7 +145,9 @@ def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> 
 def _settling_bytes(one: Stretch, part: Part) -> float:
     if part == "copies":
         return 0.0
-    return (SETTLING_BATCHES + (one.ahead_batches if part == "workers" else 0)) * one.batch_bytes
+    if part == "main":
+        return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes
+    return (SETTLING_BATCHES + one.ahead_batches) * one.batch_bytes
 
 
 def _together(
