@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
@@ -104,6 +105,17 @@ class _KeepingSampler:
 def keeping_sampler() -> Workload:
     """Return a data set that is innocent, with a sampler that is not."""
     return Workload(dataset=Flat(), sampler=_KeepingSampler(100_000))
+
+
+def _in_an_array(samples: list[torch.Tensor]) -> np.ndarray[Any, Any]:
+    """Collates to an array of 8 MiB: no tensor, so that it waits in its worker's own memory, and slowly."""
+    time.sleep(24 * SECONDS)  # the main process is to take them off faster than they come
+    return np.full((len(samples), 2**20 // len(samples)), float(samples[0][0]))
+
+
+def arrays() -> Workload:
+    """Return a data set that keeps nothing, in batches of arrays."""
+    return Workload(dataset=Flat(), collate_fn=_in_an_array)
 
 
 def small_cache() -> Caching:

@@ -37,12 +37,14 @@ def supervisor(name: str) -> Supervisor:
     return Supervisor(setup, trial_timeout_seconds=60.0)
 
 
-def looked_at(running: Supervisor, workers: int, *, seconds: float = 1.0, times: int = 2) -> list[TrialRecord]:
+def looked_at(
+    running: Supervisor, workers: int, *, seconds: float = 1.0, times: int = 2, ahead: int | None = None
+) -> list[TrialRecord]:
     """Return trials as they are made after the pick: looked at before, halfway and at the end."""
     plan = Measurement(max_seconds=seconds, precision=1e-6, look_early=True, pause_seconds=0.5, real_epoch_seconds=0.0)
     records = []
     for order in range(times):
-        config = LoaderConfig.normalised(batch_size=16, num_workers=workers)
+        config = LoaderConfig.normalised(batch_size=16, num_workers=workers, prefetch_factor=ahead)
         record = running.run(
             TrialRequest(
                 order=order,
@@ -112,6 +114,15 @@ def test_a_data_set_that_keeps_nothing_is_not_accused() -> None:
         for workers in (0, 2):
             records = looked_at(running, workers)
             assert survey(records, running.probe).of(records[0].config) == ()
+
+
+def test_a_full_queue_of_arrays_is_not_accused() -> None:
+    """Two workers keep nothing, and have 8 batches of 8 MiB each ready in their own memory: nothing grows."""
+    with supervisor("arrays") as running:
+        records = looked_at(running, 2, ahead=8)
+        looks = records[0].memory.looks
+        assert looks[-1].workers_bytes - looks[0].workers_bytes > 2 * 32 * MIB
+        assert survey(records, running.probe).of(records[0].config) == ()
 
 
 def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:

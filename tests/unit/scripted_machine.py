@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
@@ -36,8 +37,8 @@ def a_probe(**changes: object) -> Probe:
     return Probe(**(settings | changes))  # type: ignore[arg-type]
 
 
-def an_environment() -> Environment:
-    return Environment(
+def an_environment(**changes: Any) -> Environment:
+    known = Environment(
         hostname="here",
         platform="Linux",
         cpu_model="a processor",
@@ -53,6 +54,7 @@ def an_environment() -> Environment:
         python_version="3.12",
         loadtune_version="0",
     )
+    return replace(known, **changes)
 
 
 def a_record(

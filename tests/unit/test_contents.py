@@ -102,7 +102,7 @@ def test_the_choice_goes_by_unique_samples() -> None:
 
 def test_idle_workers_are_named_with_the_shards() -> None:
     """5 of 8 workers without a sample mean 3 shards; it is a warning only where the choice has more workers."""
-    found = Contents(deliveries=(Delivery(num_workers=8, samples=90, unique_share=1.0, idle_workers=5, whole=True),))
+    found = Contents(deliveries=(Delivery(num_workers=8, samples=90, unique_share=1.0, idle_workers=5),))
     (finding,) = said(found)
     assert (finding.severity, finding.numbers) == ("info", {"useful_workers": 3.0})
     row = concluded(a_probe()).trials[-1]

@@ -14,7 +14,8 @@ from loadtune.cli import app, parser
 from loadtune.errors import LoadtuneError
 from loadtune.explain import pages
 from loadtune.judge.document import ARTICLE_CASE, CIFAR10_TRAINING_SAMPLES, FLOAT32_BYTES, article_slips
-from loadtune.record.results import CSV_COLUMNS, JSON_ONLY_FIELDS, RunResult
+from loadtune.record.failure import FailureEvidence
+from loadtune.record.results import CSV_COLUMNS, JSON_ONLY_FIELDS, Environment, RunResult
 from loadtune.units import format_bytes, format_seconds
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,10 @@ MODEL_COMMAND = (
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+TRIAL_SIDE = {"content_check", "spare", "trial_host"}
+"""Modules of ``run`` that belong to the trial host, which imports torch."""
 
 
 def text_of(name: str) -> str:
@@ -227,3 +232,25 @@ def test_the_public_index_is_not_recommended() -> None:
     """No page installs ``loadtune`` by its name alone: an unrelated project owns it on the public index."""
     for name in PAGE_NAMES:
         assert not re.search(r"pip install (?:-U |--upgrade )?loadtune\b", text_of(name)), name
+
+
+def test_fields_of_the_environment_are_listed() -> None:
+    """outputs.md has every field that the export keeps of the machine, and no other."""
+    listed = re.search(r'"environment": \{([^}]*)\}', text_of("docs/outputs.md"))
+    assert listed is not None
+    assert {name.strip() for name in listed[1].split(",")} == set(Environment.__dataclass_fields__)
+
+
+def test_fields_of_the_evidence_are_listed() -> None:
+    """failures.md has a row for every field of the evidence of a failure."""
+    section = text_of("docs/failures.md").partition("## Evidence")[2].partition("\n## ")[0]
+    cells = {name.strip("`") for cell in first_cells(section) for name in cell.split(", ")}
+    assert set(FailureEvidence.__dataclass_fields__) <= cells
+
+
+def test_every_module_of_the_parent_process_is_kept_from_torch() -> None:
+    """The import contract names every module of ``run`` but those of the trial host."""
+    contract = text_of("pyproject.toml").partition('name = "The parent process never imports torch"')[2]
+    kept = re.findall(r'"([\w.]+)"', contract.partition("forbidden_modules")[0])
+    modules = {file.stem for file in (ROOT / "src" / "loadtune" / "run").glob("*.py")} - {"__init__"}
+    assert {f"loadtune.run.{name}" for name in modules - TRIAL_SIDE} <= set(kept)

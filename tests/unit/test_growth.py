@@ -192,6 +192,35 @@ def test_allocators_may_hold_two_batches() -> None:
     assert not grown(*large)
 
 
+def test_a_full_queue_is_no_growth() -> None:
+    """8 arrays of 8 MiB ready in each worker, one more in pickling, are its queue; in the main process they are not."""
+    ready = 9 * 8 * MIB
+    config = replace(CONFIG, prefetch_factor=8)
+    full = [looked(config=config, workers=lambda read: 2 * ready * read / 2120, order=order) for order in (0, 1)]
+    main = [looked(config=config, main=lambda read: ready * read / 2120, order=order) for order in (0, 1)]
+    queued, held = (
+        [replace(one, steady=one.steady and replace(one.steady, bytes_per_batch=8.0 * MIB)) for one in trials]
+        for trials in (full, main)
+    )
+    assert grown(*full)
+    assert not grown(*queued)
+    assert [one.part for one in grown(*held)] == ["main"]
+
+
+def test_pinned_memory_that_fills_once_is_no_growth() -> None:
+    """6 blocks of 8 MiB for pinned batches of 5 MiB are the queue's in the main process; without pinning they grow."""
+    pinned = replace(CONFIG, pin_memory=True)
+    assert [one.part for one in grown(*main_holds(48, CONFIG))] == ["main"]
+    assert not grown(*main_holds(48, pinned))
+    assert [one.part for one in grown(*main_holds(200, pinned))] == ["main"]
+
+
+def main_holds(mebibytes: int, config: LoaderConfig) -> list[TrialRecord]:
+    """Two trials with batches of 5 MiB in which the main process comes to hold so much more."""
+    trials = [looked(config=config, main=lambda read: mebibytes * MIB * read / 1960, order=order) for order in (0, 1)]
+    return [replace(one, steady=one.steady and replace(one.steady, bytes_per_batch=5.0 * MIB)) for one in trials]
+
+
 def test_what_has_stopped_is_no_growth_and_what_slows_goes_on_as_at_last() -> None:
     """A cache bounded before the middle has no growth left; one at half its pace after the middle goes on at that."""
 
@@ -307,6 +336,21 @@ def test_the_finding_has_numbers_cause_limit_and_batch() -> None:
     batch = int(found.numbers["limit_at_batch"])
     assert "640 KiB a batch, 320 KiB by worker, in the workers, by a cache or a leak" in found.message
     assert f"above the limit of 2.0 GiB, which is passed at batch {batch:,} of 5,000" in found.message
+
+
+def test_the_finding_has_the_interval_of_the_growth() -> None:
+    """Three trials in 1 MiB of noise give 640 KiB a batch between the ends of an interval; a single trial has none."""
+    draw = random.Random(1)
+    trials = [looked(workers=leak, noise=lambda: draw.gauss(0, MIB), order=number) for number in range(3)]
+    found, _ = chosen_with(trials, limit=2048 * MIB)
+    alone, _ = chosen_with(trials[:1], limit=2048 * MIB)
+    assert found is not None
+    assert alone is not None
+    numbers = found.numbers
+    assert (numbers["workers_trials"], alone.numbers["workers_trials"]) == (3.0, 1.0)
+    assert numbers["workers_bytes_per_batch_low"] <= 10 * EACH <= numbers["workers_bytes_per_batch_high"]
+    assert numbers["workers_bytes_per_batch_low"] < numbers["workers_bytes_per_batch"]
+    assert "workers_bytes_per_batch_low" not in alone.numbers
 
 
 def test_copies_that_end_below_the_limit_are_for_information() -> None:

@@ -281,6 +281,10 @@ def test_the_next_step_has_numbers_where_there_are_any() -> None:
     )
     large = FailureEvidence(shm_total_bytes=64 * MIB, batch_bytes=40.0 * MIB)
     assert "--shm-size=512m, or --ipc=host): not one batch of 40.0 MiB" in advice("shm_full", FOUR, make_probe(), large)
+    crowded = FailureEvidence(shm_total_bytes=128 * MIB, shm_before_bytes=64 * MIB, batch_bytes=12.0 * MIB)
+    assert advice("shm_full", FOUR, make_probe(), crowded).startswith(
+        "give /dev/shm 256 MiB (docker run --shm-size=256m, or --ipc=host), or keep prefetch_factor × num_workers at 4"
+    )
     host = advice("host_oom", FOUR, make_probe(), FailureEvidence(host_limit_bytes=4 * GIB))
     assert host.startswith("need less: --num-workers 2 or --batch-size 8, or raise the limit of 4.0 GiB")
     files = FailureEvidence(open_files=1020, open_files_limit=1024)

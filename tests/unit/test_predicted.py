@@ -15,7 +15,8 @@ from factories import make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.verdict import conclude
-from loadtune.record.results import MemoryLimits, Model, RunResult
+from loadtune.record.contents import Contents, Delivery
+from loadtune.record.results import MemoryLimits, Model, Probe, RunResult
 from loadtune.show.page import render
 from loadtune.show.predicted import model_sentence
 from loadtune.show.tables import to_csv, to_json, to_markdown
@@ -33,7 +34,7 @@ def rate(config: LoaderConfig) -> float:
     return size / ((PER_SAMPLE * size + 5e-4) / min(workers, 2) if workers else PER_SAMPLE * size)
 
 
-def concluded(**changes: float) -> RunResult:
+def concluded(probe: Probe | None = None, **changes: float) -> RunResult:
     records = [
         a_record(config, (changes.get(config.config_id, rate(config)),) * 2, order=order, cpu_seconds=None)
         for order, config in enumerate(CONFIGS)
@@ -41,7 +42,7 @@ def concluded(**changes: float) -> RunResult:
     return conclude(
         plan=SweepPlan(target="x"),
         environment=an_environment(),
-        probe=a_probe(),
+        probe=probe or a_probe(),
         limits=MemoryLimits(),
         records=records,
         configs=[*CONFIGS, UNMEASURED, TOO_LARGE],
@@ -77,6 +78,23 @@ def test_the_model_is_in_the_result() -> None:
     assert model.median_abs_error < 0.05
     assert model.pick_bounded_by in ("cores", "workers")
     assert model.note is None
+
+
+def test_copies_are_work_to_the_model_and_not_to_the_rates() -> None:
+    """Where every worker reads all samples, costs and error are those of the deliveries; rates count unique samples."""
+    shares = tuple(Delivery(num_workers=count, samples=100, unique_share=1 / count) for count in (2, 4))
+    repeating = concluded(a_probe(contents=Contents(deliveries=shares)))
+    plain = concluded()
+    assert repeating.model.parameters == plain.model.parameters
+    assert repeating.model.median_abs_error == plain.model.median_abs_error
+    for config in (*CONFIGS, UNMEASURED):
+        row, whole = repeating.trial(config.config_id), plain.trial(config.config_id)
+        assert row is not None
+        assert whole is not None
+        share = 1 / max(1, config.num_workers)
+        for name in ("", "_low", "_high"):
+            told, all_of_it = (getattr(one, f"predicted_samples_per_second{name}") for one in (row, whole))
+            assert told == pytest.approx(share * all_of_it)
 
 
 def test_without_trust_the_column_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""The parts of the parent process that need no trial: /proc parsers, growth, messages, post-mortem, NVML."""
+"""The parts of the parent process that need no trial: /proc parsers, messages, post-mortem, NVML."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import Any
 
 import pytest
 
+from factories import make_probe
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.cause import confirmed
+from loadtune.judge.remedy import advice
+from loadtune.record.failure import FailureEvidence
 from loadtune.record.machine import Device, Devices
 from loadtune.run import memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory, read_devices
 from loadtune.run.host import TrialHost
-from loadtune.run.memory import ProcessMemory, TreeMemory, parse_rollup, tree
+from loadtune.run.memory import ProcessMemory, parse_rollup, tree
 from loadtune.run.postmortem import Failure
 from loadtune.run.protocol import Channel, Look, Looked
-from loadtune.run.watch import Patience, Pulse, growth
+from loadtune.run.watch import Patience, Pulse
 
 ROLLUP = b"""55d5c0e6b000-7ffd6a5e2000 ---p 00000000 00:00 0                          [rollup]
 Rss:              884 kB
@@ -61,18 +66,6 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
     assert memory.descendants(2**22 + 1) == []
 
 
-def test_growth_is_what_lies_beyond_the_noise_of_allocators() -> None:
-    """100 MiB over 100 batches is 1 MiB a batch; 10 MiB is noise; batches in shared memory are no growth."""
-    mib = 1 << 20
-
-    def of(resident: int, shm: int = 0) -> TreeMemory:
-        return TreeMemory(resident=resident * mib, shm=shm * mib, main=0, workers=0, held=0, shared=0, open_files=None)
-
-    assert growth([(0, of(400)), (100, of(500))]) == pytest.approx(mib)
-    assert growth([(0, of(400)), (100, of(410))]) is None
-    assert growth([(0, of(400)), (100, of(500, shm=100))]) is None
-
-
 def test_pages_of_a_fork_are_held_once_and_allocated_by_each() -> None:
     """Of 90 MiB that host, main process and worker share a worker copies 30: 30 more are held, 60 shared still."""
 
@@ -102,9 +95,39 @@ def test_pages_of_a_fork_are_held_once_and_allocated_by_each() -> None:
 )
 def test_open_files_that_rose_to_the_limit_explain_a_failure(counts: list[int], kind: str, expected: str) -> None:
     """A symptom is put down to descriptors where their count rose past half of what is allowed; a cause stays."""
-    found = OpenFiles(allowed=256, counts=counts).explain(Failure(kind=kind, reason="EOFError"))
+    evidence = OpenFiles(counts=counts).told(FailureEvidence(open_files=12, open_files_limit=256))
+    config = LoaderConfig(batch_size=2, num_workers=2)
+    found = confirmed(Failure(kind=kind, reason="EOFError"), evidence, config)
     assert found.kind == expected
     assert found.kind == kind or ("250 files open of 256 allowed" in found.reason and "EOFError" in found.reason)
+
+
+def test_the_counts_that_decided_are_in_the_evidence_and_the_advice() -> None:
+    """The advice has the worker's 250 open files that the reason has, and not the 12 of the main process."""
+    evidence = OpenFiles(counts=[20, 80, 250]).told(FailureEvidence(open_files=12, open_files_limit=256))
+    assert (evidence.open_files_first, evidence.open_files_last, evidence.open_files) == (20, 250, 12)
+    config = LoaderConfig(batch_size=2, num_workers=2)
+    assert "250 of 256 were open in one process" in advice("open_files", config, make_probe(), evidence)
+    own = FailureEvidence(open_files=251, open_files_limit=256, open_files_first=20, open_files_last=250)
+    assert "251 of 256 were open in the process that takes" in advice("open_files", config, make_probe(), own)
+
+
+@pytest.mark.parametrize(("cost", "counts"), [(0.001, 20), (0.02, 3)])
+def test_counting_open_files_costs_a_core_a_two_hundredth_at_most(cost: float, counts: int) -> None:
+    """In 10 s a count of 1 ms is made each half second, and one of 20 ms each 4 s."""
+    now = 0.0
+
+    def read(pid: int) -> int:
+        nonlocal now
+        now += cost
+        return pid
+
+    files = OpenFiles(clock=lambda: now, read=read)
+    for glance in range(100):
+        now = max(now, glance / 10)
+        files.glance(7)
+    assert abs(len(files.counts) - counts) <= 1
+    assert (len(files.counts) - 1) * cost <= 10 / 200
 
 
 def test_messages_arrive_whole_and_a_closed_line_is_known() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from scripted_machine import Machine, a_probe
+from scripted_machine import Machine, a_probe, an_environment
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Limits, SweepPlan, TrialRequest
@@ -17,6 +17,7 @@ from loadtune.errors import UsageError
 from loadtune.judge.strategy import Step
 from loadtune.record.results import Probe, RunResult, TrialRecord
 from loadtune.record.store import RunStore, load_run, read_kept
+from loadtune.run import sweep as sweep_module
 from loadtune.run.events import Progress, SilentListener
 from loadtune.run.sweep import run_sweep
 
@@ -203,3 +204,16 @@ def test_pinning_alone_without_an_accelerator_is_refused() -> None:
     space = SearchSpace.parse(batch_size=64, num_workers=0, pin_memory=True)
     with pytest.raises(UsageError, match="accelerator"):
         sweep(ScriptedRunner(Machine(rate=rate), a_probe()), SweepPlan(target="x", space=space))
+
+
+def test_the_advice_of_a_refusal_goes_by_what_others_have_in_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 of 128 MiB are in use: 5 batches of 16 MiB need 80 MiB, 3 fit ahead, and 256 MiB hold them beside the rest."""
+    small = an_environment(shm_total_bytes=128 << 20, shm_free_bytes=64 << 20)
+    monkeypatch.setattr(sweep_module, "read_environment", lambda **_: small)
+    probe = a_probe(shared_bytes_per_sample=float(16 << 14))
+    result = sweep(ScriptedRunner(Machine(rate=rate), probe), SweepPlan(target="x", space=SPACE))
+    (row,) = (row for row in result.trials if row.config_id == "b64-w2")
+    assert (row.status, row.failure_kind) == ("refused", "shm_full")
+    assert row.failure_advice is not None
+    assert row.failure_advice.startswith("give /dev/shm 256 MiB")
+    assert "keep prefetch_factor × num_workers at 3 or less" in row.failure_advice

@@ -11,8 +11,9 @@ import re
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.feasible import SHM, batches_at_once
+from loadtune.judge.feasible import batches_at_once
 from loadtune.record.failure import Alone, Failure, FailureEvidence, FailureKind, ProcessEnd
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes
 
 NEARLY_ALL = 0.95
@@ -21,6 +22,12 @@ FULL_SHM_SHARE = 0.05
 """Of /dev/shm free: it counts as full below this, or where the batch that came last would not fit any more."""
 FULL_DEVICE_SHARE = 0.1
 """Of the device's memory free: less agrees with a library that fails for want of it."""
+RISING_FILES = 16
+"""Open files that a process must have more of at the last count than at the first, before they explain anything."""
+TELLING_FILES_SHARE = 0.5
+"""Of the limit: below it they explain no symptom. Between two counts there may be as many batches again."""
+_OF_FILES: tuple[FailureKind, ...] = ("worker_killed", "worker_error", "user_error")
+"""Kinds that a lack of descriptors may be taken for: what the main process sees is the end of a connection."""
 _ALLOCATING = re.compile(r"CU(BLAS|DNN)_STATUS_ALLOC_FAILED")
 
 
@@ -28,6 +35,10 @@ def confirmed(failure: Failure, evidence: FailureEvidence, config: LoaderConfig)
     """Return the failure with the kind that the evidence speaks for, and its figures in the reason."""
     if failure.kind is None:
         return failure
+    return _open_files(_by_machine(failure, evidence, config), evidence)
+
+
+def _by_machine(failure: Failure, evidence: FailureEvidence, config: LoaderConfig) -> Failure:
     if failure.kind in ("worker_killed", "trial_killed"):
         return _killed(failure, evidence)
     if failure.kind == "shm_full" or (failure.hung and failure.kind == "hung"):
@@ -106,6 +117,23 @@ def _library(failure: Failure, evidence: FailureEvidence) -> Failure:
         return failure
     words = f"{failure.reason}; the device had {format_bytes(free)} free of {format_bytes(total)}"
     return replace(failure, kind="device_oom" if free < FULL_DEVICE_SHARE * total else "library", reason=words)
+
+
+def _open_files(failure: Failure, evidence: FailureEvidence) -> Failure:
+    """Put a symptom down to descriptors where they rose to the limit; where that is known, add the counts."""
+    first, last, limit = evidence.open_files_first, evidence.open_files_last, evidence.open_files_limit
+    if first is None or last is None or last - first < RISING_FILES:
+        return failure
+    is_near = limit is not None and last >= TELLING_FILES_SHARE * limit
+    if failure.kind != "open_files" and not (failure.kind in _OF_FILES and is_near):
+        return failure
+    of = f" of {limit:,} allowed" if limit is not None else ""
+    return replace(
+        failure,
+        kind="open_files",
+        reason=f"a process had {last:,} files open{of} when last seen, and {first:,} at first: batches, or what is "
+        f"opened for them, are kept ({failure.reason})",
+    )
 
 
 def with_alone(failure: Failure, alone: Alone, samples: int) -> Failure:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.failure import FailureKind
 from loadtune.record.results import Environment, MemoryLimits, Probe
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes
 
-SHM = "/dev/shm"  # noqa: S108 - where Linux keeps shared memory
 FILES_OF_A_PROCESS = 16
 """Descriptors that a process with torch and a loader has open besides: standard streams, pipes, the line to us."""
 FILES_OF_A_WORKER = 3

@@ -226,10 +226,9 @@ def _failures(case: Case) -> Finding | None:
     kinds = Counter(map(_how_it_failed, failed))
     kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = failed[0]
-    severity = "info" if all(row.status == "refused" for row in failed) else "warning"
     return Finding(
         code="LT008",
-        severity="info" if severity == "info" else "warning",
+        severity="info" if all(row.status == "refused" for row in failed) else "warning",
         message=f"{len(failed)} of {counted(len(case.choice.rows), 'configuration')} gave no usable number "
         f"({kinds_text}); the first, {label(first.config)}: {first.failure_reason or 'no reason is known'}",
         advice=_next_step(failed, kinds.most_common(1)[0][0]),

@@ -28,7 +28,11 @@ LONE_BYTES = 16 << 20
 TELLING_BYTES = 4 << 20
 """Growth of a process over a trial below this is noise, however well trials agree: they settle in all of them alike."""
 SETTLING_BATCHES = 2
-"""To both comes what a process that makes batches may go on to hold without a leak: so many batches."""
+"""To both comes what a process that makes batches may go on to hold without a leak: so many batches.
+
+To a worker's come the P that it is ahead: batches of arrays or lists wait in its own memory, where tensors are shared.
+To the main process's comes what pinning fills once: P·W batches and two, in page-locked blocks.
+"""
 TELLING_FILES = 16
 """Descriptors that a process must have more of after each stretch, before batches are said to be kept."""
 SLOWING = 0.8
@@ -131,12 +135,19 @@ def _ratio(pairs: Sequence[tuple[float, int]]) -> _Slope | None:
 
 def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> bool:
     grown = [sum(one.grown[part] for one in trial) / trial[0].processes for trial in trials]
-    batches = 0 if part == "copies" else SETTLING_BATCHES
-    settling = batches * max(trial[0].batch_bytes for trial in trials)
+    settling = max(_settling_bytes(trial[0], part) for trial in trials)
     if min(grown) >= LONE_BYTES + settling:
         return True
     low, _ = found.interval()
     return low is not None and low > 0 and plain.median(grown) >= TELLING_BYTES + settling
+
+
+def _settling_bytes(one: Stretch, part: Part) -> float:
+    if part == "copies":
+        return 0.0
+    if part == "main":
+        return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes
+    return (SETTLING_BATCHES + one.ahead_batches) * one.batch_bytes
 
 
 def _together(

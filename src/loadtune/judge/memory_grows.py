@@ -125,10 +125,19 @@ def _files(subject: _Subject, environment: Environment) -> str:
     return f"; the {most:,} open files that are allowed last for about {int(most / by_batch):,} batches"
 
 
+def _slope(one: Growing, size: float) -> dict[str, float]:
+    """Return a growth by batch with its 95 % interval, where there is one, and the trials that it is seen from."""
+    name = f"{one.part}_bytes_per_batch"
+    numbers = {name: one.bytes_per_sample * size, f"{one.part}_trials": float(one.trials)}
+    if one.low is not None and one.high is not None:
+        numbers |= {f"{name}_low": one.low * size, f"{name}_high": one.high * size}
+    return numbers
+
+
 def _numbers(subject: _Subject, limit: int) -> dict[str, float]:
     ahead = subject.ahead
     reached = ahead.reached_samples(limit)
-    numbers = {f"{one.part}_bytes_per_batch": one.bytes_per_sample * subject.size for one in ahead.growing}
+    numbers = {name: value for one in ahead.growing for name, value in _slope(one, subject.size).items()}
     more: dict[str, float | None] = {
         "files_per_batch": max(one.files_per_batch for one in ahead.growing) or None,
         "seen_peak_bytes": ahead.now_bytes,

@@ -15,6 +15,7 @@ from loadtune.judge.capacity import Costs, Points, capacity, points
 from loadtune.judge.evidence import by_group, group_of, measured, steady_table
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat, adjusted_means
+from loadtune.judge.unique import unique_share
 from loadtune.record.results import Environment, Interval, Model, Probe, TrialRecord, TrialResult
 from loadtune.units import format_share
 
@@ -74,8 +75,10 @@ def predict(
 ) -> Prediction:
     """Return the model as fitted to the trials, and a rate for each of ``configs`` where it can be trusted.
 
+    The model is of deliveries, as a copy of a sample takes as long as any other; the rates count unique samples.
+
     Args:
-        records: Every trial.
+        records: Every trial, with all samples that it delivered.
         configs: What to predict.
         probe: The data set.
         plan: Of the sweep; its consumer has a part in every rate.
@@ -101,7 +104,8 @@ def predict(
         note += "is not trusted; trials that differ from each other need more time"
         return Prediction(model=replace(model, note=note), rates={})
     limit = capacity(fitted.costs, at).bounded_by(groups.index(group_of(pick))) if pick is not None else None
-    rates = dict(zip(groups, _intervals(fitted, at), strict=True))
+    intervals = zip(groups, _intervals(fitted, at), strict=True)
+    rates = {group: _unique(rate, unique_share(probe, group.num_workers)) for group, rate in intervals}
     return Prediction(model=replace(model, pick_bounded_by=limit), rates=rates)
 
 
@@ -109,6 +113,13 @@ def _intervals(fitted: Fit, at: Points) -> list[Interval]:
     found = fitted.predict(at)
     ends = zip(found.rate.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
     return [Interval(estimate=rate, low=low, high=high) for rate, low, high in ends]
+
+
+def _unique(rate: Interval, share: float | None) -> Interval:
+    """Return the rate of unique samples; what is not known to repeat counts in full."""
+    if share is None:
+        return rate
+    return Interval(estimate=rate.estimate * share, low=rate.low * share, high=rate.high * share)
 
 
 def _nothing(note: str) -> Prediction:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.explain import pages
-from loadtune.judge.feasible import SHM, batches_at_once
+from loadtune.judge.feasible import batches_at_once
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import Probe
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes, format_count
 
 _MIB = 2**20
@@ -41,12 +42,16 @@ def first_step(kind: str) -> str:
 
 
 def _shared_memory(config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str | None:
-    """(P·W + 1) batches have to fit."""
-    room, batch = evidence.shm_total_bytes, _batch_bytes(config, probe, evidence)
-    if room is None or not config.num_workers:
+    """(P·W + 1) batches have to fit, beside what others had there before."""
+    total, others, batch = (
+        evidence.shm_total_bytes,
+        evidence.shm_before_bytes or 0,
+        _batch_bytes(config, probe, evidence),
+    )
+    if total is None or not config.num_workers:
         return None
-    needed = batches_at_once(config) * batch
-    size = _next_size(max(needed, room + 1))
+    needed, room = batches_at_once(config) * batch, total - others
+    size = _next_size(max(needed + others, total + 1))
     larger = f"give {SHM} {format_bytes(size)} (docker run --shm-size={size // _MIB}m, or --ipc=host)"
     if needed <= room:  # it ran full all the same: what is known of a batch's size is too little
         return f"{larger}, or need less: fewer workers, a smaller batch, --prefetch-factor 1"
@@ -79,12 +84,14 @@ def _host_memory(config: LoaderConfig, _probe: Probe, evidence: FailureEvidence)
 
 
 def _open_files(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
-    if evidence.open_files is None or evidence.open_files_limit is None:
+    most, where = evidence.open_files_last, "one process"
+    if most is None or most < (evidence.open_files or 0):
+        most, where = evidence.open_files, "the process that takes the batches"
+    if most is None or evidence.open_files_limit is None:
         return None
     return (
-        f"raise the limit of open files (ulimit -Hn): {format_count(evidence.open_files)} of "
-        f"{format_count(evidence.open_files_limit)} were open in the process that takes the batches; or have fewer "
-        "tensors in a batch"
+        f"raise the limit of open files (ulimit -Hn): {format_count(most)} of "
+        f"{format_count(evidence.open_files_limit)} were open in {where}; or have fewer tensors in a batch"
     )
 
 

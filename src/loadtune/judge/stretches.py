@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import MemoryLook, TrialRecord
 
 Part = Literal["copies", "workers", "main", "shm"]
@@ -30,6 +31,10 @@ class Stretch:
     processes: int = 1
     """Workers, or the main process alone."""
     batch_bytes: float = 0.0
+    ahead_batches: int = 0
+    """P: batches that each worker may have ready."""
+    pinned_bytes: float = 0.0
+    """Page-locked memory that the main process fills once with a queue, and keeps."""
     batches: int = 0
     files: int = 0
     """Descriptors more, in the process that has most."""
@@ -60,6 +65,8 @@ def stretches(record: TrialRecord) -> list[Stretch]:
             grown=_grown(before, after, queue_bytes if after is looks[-1] else 0),
             processes=max(1, workers),
             batch_bytes=batch_bytes,
+            pinned_bytes=_pinned_bytes(record.config, batch_bytes),
+            ahead_batches=record.config.batches_in_flight // max(1, workers),
             batches=after.batches - before.batches,
             files=(after.open_files or 0) - (before.open_files or 0),
         )
@@ -76,6 +83,13 @@ def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int) -> dict[Part
         "copies": after.held_bytes - before.held_bytes - main - workers,
         "shm": max(0, after.shm_bytes - queue_bytes - before.shm_bytes),
     }
+
+
+def _pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:
+    """Return what a full queue of pinned batches takes: torch keeps page-locked memory in blocks of powers of two."""
+    if not config.pin_memory:
+        return 0.0
+    return float((config.batches_in_flight + 2) << max(0, int(batch_bytes) - 1).bit_length())
 
 
 def coverage(passes: float, workers: int) -> float:

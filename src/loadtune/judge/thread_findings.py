@@ -30,7 +30,7 @@ def finding(records: Sequence[TrialRecord], choice: Choice, environment: Environ
     severity, outcome, advice = _outcome(asked, ratio, records)
     return Finding(
         code="LT022",
-        severity="warning" if severity == "warning" else "info",
+        severity=severity,
         message=f"{_crowd(asked, environment.usable_cpus)}; {outcome}",
         advice=advice,
         numbers=_numbers(asked, found, ratio, environment.usable_cpus),

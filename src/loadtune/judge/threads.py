@@ -27,6 +27,7 @@ MANY_EACH = 1.5
 MANY_PER_CPU = 1.25
 """Runnable threads in all by usable CPU: fewer are carried by the cores."""
 MIN_PAIRS = 2
+"""Pairs of trials before a gain is said: one has no interval."""
 MAX_PAIRS = 4
 """More where two do not tell."""
 SHARE_OF_BUDGET = 0.2

@@ -59,7 +59,8 @@ def conclude(
     """
     from loadtune.judge.prediction import predict  # noqa: PLC0415 - numpy and scipy are for the end of a sweep
 
-    compared = counting_unique(as_compared(records, resumes), probe)
+    delivered = as_compared(records, resumes)
+    compared = counting_unique(delivered, probe)
     state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
     choice = state.choice()
     case = Case(
@@ -74,7 +75,7 @@ def conclude(
     )
     chosen = next((row.config for row in choice.rows if row.config_id == choice.chosen), None)
     prediction = predict(
-        state.records,
+        speaking(delivered),
         tuple(row.config for row in choice.rows),
         probe=probe,
         plan=plan,

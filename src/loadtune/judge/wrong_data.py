@@ -154,12 +154,12 @@ def _shared_files(contents: Contents) -> Finding | None:
     moved = [file for file in files if file.moved]
     names = ", ".join(file.path for file in files[:SHOWN])
     more = f" and {contents.shared_file_count - SHOWN:,} more" if contents.shared_file_count > SHOWN else ""
-    opened = counted(max(contents.shared_file_count, len(files)), "file")
+    opened = counted(contents.shared_file_count, "file")
     told = f"{opened} opened while the data set was built and inherited open by forked workers: {names}{more}"
     return Finding(
         code="LT021",
         severity="warning" if moved else "info",
         message=f"{told}; all share one offset, {'which moved while samples were loaded' if moved else 'which stood'}",
         advice="open files in the worker, with the first sample, or read them with os.pread",
-        numbers={"files": float(max(contents.shared_file_count, len(files))), "moved": float(len(moved))},
+        numbers={"files": float(contents.shared_file_count), "moved": float(len(moved))},
     )

@@ -7,7 +7,6 @@ was taking and which ones each worker still had.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +20,10 @@ from loadtune.measure.alone import Suspects, brief
 from loadtune.measure.batches import count_bytes
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.witness import FETCHING
+from loadtune.record import shared_memory
 from loadtune.record.failure import Aftermath, ProcessEnd
 from loadtune.record.limits import read_process_limits
 
-SHM = "/dev/shm"  # noqa: S108 - where Linux keeps shared memory
 GRACE_SECONDS = 0.05
 """How long a worker whose pipe broke is given to be seen as ended."""
 _MOST_INDICES = 64
@@ -137,11 +136,8 @@ def _task_taken(iterator: Any, frames: list[FrameType]) -> int:
 
 
 def _shm_free_bytes() -> int | None:
-    try:
-        seen = os.statvfs(SHM)
-    except OSError:
-        return None
-    return seen.f_bavail * seen.f_frsize
+    seen = shared_memory.read()
+    return None if seen is None else seen.free_bytes
 
 
 def _open_files() -> int | None:

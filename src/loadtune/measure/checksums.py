@@ -28,17 +28,23 @@ from loadtune.measure.open_files import OpenFile, offset, open_anew
 from loadtune.record.contents import Checksums
 
 WORKERS = 2
+"""Enough for one to move an offset that another reads at."""
 LOAD_SECONDS = 0.1
 """One process loads for about so long, and then each worker; what is loaded again comes on top."""
 LEAST_SAMPLE_SECONDS = 4e-5
 """What a sample costs here at least, whatever it costs its data set."""
 MOST_SAMPLES = 1000
+"""That are compared, however fast they are."""
 FEWEST_SAMPLES = 8
+"""That are compared, however slow they are."""
 SLOWEST_SAMPLE_SECONDS = 0.1
+"""Where a sample takes longer nothing is compared."""
 WITHIN_SECONDS = 10.0
+"""For each process that loads alone."""
 CURED = 0.1
 """The cause was found where no more than this share of the differences is left without it."""
 _MEETING_SECONDS = 2.0
+"""How long a worker waits for the others, so that they load at the same time."""
 _PRIME = 1_000_003
 
 _RAISED: Fingerprint = (-1,)

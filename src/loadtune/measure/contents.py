@@ -20,6 +20,7 @@ from loadtune.workloads.source import Source
 MOST_FILES = 50
 """So many are named."""
 LONGEST_TEXT = 300
+"""Characters that are kept of an error's message."""
 
 
 def check(

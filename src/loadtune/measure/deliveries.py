@@ -36,6 +36,7 @@ MOST_SAMPLES = 50_000
 FEWEST_SAMPLES = 20
 """A pass over slow samples goes on for about so many."""
 LONGEST_SECONDS = 2.0
+"""For one number of workers, however slow a sample is."""
 TELLING = 0.99
 """A share of unique samples below this is worth looking into."""
 DISTINCT = 0.9
@@ -43,6 +44,7 @@ DISTINCT = 0.9
 IDENTICAL = 1.1
 """Workers have the same samples, as far as one can see, where unique ones are at most so many times one worker's."""
 CHANCE = 1e-9
+"""Probability below which workers that deliver the same in the same order do so by no accident."""
 FEWEST_SHARED = 3
 """So many samples that two workers both delivered are no accident, where none repeats one of its own."""
 
@@ -172,7 +174,6 @@ class _Judge:
             samples=sum(map(len, compared)),
             unique_share=share,
             idle_workers=sum(report.ended and not report.prints for report in reports),
-            whole=all(report.ended for report in reports),
         )
 
     def _is_real(self, count: int, share: float) -> bool:

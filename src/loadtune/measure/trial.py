@@ -50,6 +50,9 @@ class Observer(Protocol):
     def begin(self, workers: Sequence[int]) -> None:
         """Say that the windows begin, loaded by these processes; returns at once."""
 
+    def end(self) -> None:
+        """Say that the windows are over; returns at once."""
+
     def look(self, batches: int) -> None:
         """Ask for a look after so many batches; returns at once."""
 
@@ -137,6 +140,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         rounds = _measure_rounds(
             loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None, observer
         )
+        observer.end()
         taken = sum(loop.taken.samples)
         # A loader that restarted has other workers now, and the time of the first ones is gone with them.
         cpu_after = cpu_seconds(workers) if stream.worker_pids() == workers else None

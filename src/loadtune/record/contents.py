@@ -16,8 +16,6 @@ class Delivery:
     """Share of them that no other worker delivered too, each sample counted once; None where it cannot be told."""
     idle_workers: int = 0
     """Workers that ended without a sample."""
-    whole: bool = False
-    """Whether every worker came to its end, so that nothing was left to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loadtune.describe.plan import Limits
 from loadtune.errors import UsageError
-from loadtune.record import cgroups
+from loadtune.record import cgroups, shared_memory
 from loadtune.record.limits import ProcessLimits, cpu_limits, least, memory_limits, read_process_limits
 from loadtune.record.mounts import read_text
 from loadtune.record.results import Environment, MemoryLimits
@@ -55,7 +55,7 @@ def read_environment(
     granted = read_process_limits() if process is None else process
     cpus = least(cpu_limits(variables, root=root, process=granted))
     memory = least(memory_limits(variables, root=root, process=granted))
-    shm_total, shm_free = _shared_memory(root)
+    shm = shared_memory.read(root / "dev/shm")
     tasks = min(cgroups.tasks_free(root), key=lambda free: free.amount, default=None)
     return Environment(
         hostname=platform.node(),
@@ -66,8 +66,8 @@ def read_environment(
         usable_cpus_source=cpus.source,
         host_memory_limit_bytes=int(memory.amount),
         host_memory_limit_source=memory.source,
-        shm_total_bytes=shm_total,
-        shm_free_bytes=shm_free,
+        shm_total_bytes=shm.total_bytes if shm is not None else None,
+        shm_free_bytes=shm.free_bytes if shm is not None else None,
         open_files_limit=granted.open_files,
         open_files_most=granted.open_files_most,
         tasks_free=tasks.amount if tasks else None,
@@ -108,15 +108,6 @@ def resolve_limits(
     if limits.gpu_memory is not None and gpu is not None:
         gpu = min(gpu, limits.gpu_memory.resolve(gpu))
     return MemoryLimits(host_memory_bytes=host, gpu_memory_bytes=gpu)
-
-
-def _shared_memory(root: Path) -> tuple[int | None, int | None]:
-    """Return the size and the free part of /dev/shm, in bytes; None where there is none (macOS, Windows)."""
-    try:
-        status = os.statvfs(root / "dev/shm")
-    except (OSError, AttributeError):
-        return None, None
-    return status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize
 
 
 def _cpu_model(root: Path) -> str:

@@ -58,7 +58,6 @@ class Aftermath:
     batch_bytes: float | None = None
     """Size of the last batch that came; None where none came."""
     shm_free_bytes: int | None = None
-    shm_total_bytes: int | None = None
     open_files: int | None = None
     """Descriptors that this process had open."""
     open_files_limit: int | None = None
@@ -109,6 +108,8 @@ class FailureEvidence:
     shm_free_bytes: int | None = None
     """Of /dev/shm, the least that was seen; files of a process that died are gone at once."""
     shm_total_bytes: int | None = None
+    shm_before_bytes: int | None = None
+    """Of /dev/shm, what was used before the trial, by whomever: no batch finds room there."""
     device_free_bytes: int | None = None
     device_total_bytes: int | None = None
     batch_bytes: float | None = None
@@ -116,6 +117,11 @@ class FailureEvidence:
     open_files: int | None = None
     """Descriptors of the process that takes the batches."""
     open_files_limit: int | None = None
+    """What one process of the trial may have open; None where nothing limits it."""
+    open_files_first: int | None = None
+    """Most descriptors of one process of the trial, workers included, when they were first counted."""
+    open_files_last: int | None = None
+    """The same when they were last counted before the end."""
     batch: tuple[str, ...] = ()
     """Indices of the samples that were being loaded, as far as they are known."""
     sample: str | None = None

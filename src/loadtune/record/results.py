@@ -100,7 +100,7 @@ class MemoryMeasurement:
     gpu_peak_bytes: int | None = None
     """Device-wide use at its largest, less what was used before the trial (NVML)."""
     growth_bytes_per_batch: float | None = None
-    """Growth between the first and last sample, shared memory left out; None when too small to tell from noise."""
+    """Growth between the first and last look, shared memory left out. Of runs from before there were ``looks``."""
     samples: int = 0
     looks: tuple[MemoryLook, ...] = ()
     """What was seen each time, in order; where there are several, the queue is full at the last."""

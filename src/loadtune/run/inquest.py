@@ -73,8 +73,8 @@ class Inquest:
             stderr=stderr,
             aftermath=message.aftermath,
         )
-        self.evidence = self._scene.evidence(None, message.aftermath)
-        failure = self._files.explain(cause.confirmed(said, self.evidence, self._config))
+        self.evidence = self._files.told(self._scene.evidence(None, message.aftermath))
+        failure = cause.confirmed(said, self.evidence, self._config)
         if message.suspects:
             wanted = failure.kind in _TOLD_BY_ONE_SAMPLE
             seconds = max(0.0, min(ALONE_SECONDS, left_seconds)) if wanted else 0.0

@@ -18,7 +18,7 @@ import psutil
 
 from loadtune.measure.witness import FILE_PREFIX
 from loadtune.record.results import LeftBehind
-from loadtune.run.memory import SHM
+from loadtune.record.shared_memory import SHM
 
 SEMAPHORES = "/loadtune-{pid}"
 """What the names of a trial's semaphores begin with, so that they can be told from everybody else's."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
+from loadtune.record import shared_memory
 
 _ROLLUP = re.compile(rb"^(Pss|Pss_Anon|Pss_Shmem|Private_Clean|Private_Dirty|Anonymous):\s+(\d+) kB", re.MULTILINE)
 
@@ -122,11 +122,8 @@ def _descendants_elsewhere(pid: int) -> list[int]:
 
 def shm_used_bytes() -> int | None:
     """Return what is used of /dev/shm, or None where there is none."""
-    try:
-        seen = os.statvfs(SHM)
-    except OSError:
-        return None
-    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+    seen = shared_memory.read()
+    return None if seen is None else seen.used_bytes
 
 
 def open_files(pids: Sequence[int]) -> int | None:

@@ -80,6 +80,10 @@ class Begin(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Process ids of the workers, by their numbers; those of a loader of its own kind are not known."""
 
 
+class End(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the trial's process: its windows are over; what comes now is no loading at full speed."""
+
+
 class Look(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """From the trial's process: now is a good moment to look at its memory."""
 
@@ -149,8 +153,8 @@ class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 Message = (
-    Setup | Ready | Unusable | RunTrial | Started | Begin | Look | Looked | Measured | Raised | LoadAlone | Replay
-    | Trying | LoadedAlone | Leaving | Ended
+    Setup | Ready | Unusable | RunTrial | Started | Begin | End | Look | Looked | Measured | Raised | LoadAlone
+    | Replay | Trying | LoadedAlone | Leaving | Ended
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

@@ -6,17 +6,15 @@ else there is to know is read at glances that are made anyway, or when a trial h
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
-from loadtune.record import cgroups, oom
+from loadtune.record import cgroups, oom, shared_memory
 from loadtune.record.failure import Aftermath, FailureEvidence, ProcessEnd
 from loadtune.record.limits import least, memory_limits, read_process_limits
 from loadtune.record.mounts import read_text
-from loadtune.run.memory import SHM
 
 
 class Scene:
@@ -36,8 +34,10 @@ class Scene:
         """Read what a trial's end will be compared with."""
         self._before = self._counts()
         self._peak_bytes: int | None = None
-        self._shm_least: int | None = None
-        self._shm_total: int | None = None
+        seen = shared_memory.read()
+        self._shm_least: int | None = seen.free_bytes if seen is not None else None
+        self._shm_total: int | None = seen.total_bytes if seen is not None else None
+        self._shm_before: int | None = seen.used_bytes if seen is not None else None
 
     def _counts(self) -> dict[str, int]:
         read = ((counter.label, counter.read()) for counter in self._counters)
@@ -51,13 +51,11 @@ class Scene:
             self._peak_bytes = max(self._peak_bytes or 0, used)
 
     def _see_shm(self) -> None:
-        try:
-            seen = os.statvfs(SHM)
-        except OSError:
+        seen = shared_memory.read()
+        if seen is None:
             return
-        free = seen.f_bavail * seen.f_frsize
-        self._shm_least = free if self._shm_least is None else min(free, self._shm_least)
-        self._shm_total = seen.f_blocks * seen.f_frsize
+        self._shm_least = seen.free_bytes if self._shm_least is None else min(seen.free_bytes, self._shm_least)
+        self._shm_total = seen.total_bytes
 
     def evidence(self, trial: ProcessEnd | None, aftermath: Aftermath) -> FailureEvidence:
         """Return what there is to be known of a trial that has failed."""
@@ -67,7 +65,9 @@ class Scene:
         seen = asdict(aftermath)
         free = [value for value in (self._shm_least, seen.pop("shm_free_bytes")) if value is not None]
         return FailureEvidence(
-            **{**seen, "workers": aftermath.workers, "shm_total_bytes": self._shm_total},
+            **{**seen, "workers": aftermath.workers},
+            shm_total_bytes=self._shm_total,
+            shm_before_bytes=self._shm_before,
             trial=trial,
             oom_counters=oom.moved(self._before, after),
             oom_kills=killed,

@@ -115,7 +115,7 @@ class Supervisor:
             started_at=started_at,
             seconds=self._clock() - began,
             steady=outcome if isinstance(outcome, SteadyMeasurement) else None,
-            memory=trial.memory(request.config) if trial else MemoryMeasurement(),
+            memory=trial.memory() if trial else MemoryMeasurement(),
             isolation=self.probe.isolation,
             throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),
             stderr_tail=trial.stderr_tail if trial else "",

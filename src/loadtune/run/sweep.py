@@ -319,8 +319,12 @@ class _Loop:
 
     def _room(self) -> FailureEvidence:
         """Return what a refusal goes by."""
+        total, free = self._environment.shm_total_bytes, self._environment.shm_free_bytes
         return FailureEvidence(
-            shm_total_bytes=self._environment.shm_free_bytes, host_limit_bytes=self._limits.host_memory_bytes
+            shm_total_bytes=total,
+            shm_free_bytes=free,
+            shm_before_bytes=total - free if total is not None and free is not None else None,
+            host_limit_bytes=self._limits.host_memory_bytes,
         )
 
     def _next_request(self) -> TrialRequest | None:

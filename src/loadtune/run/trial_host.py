@@ -1,7 +1,7 @@
 """The process that imports torch and builds the data set once, then forks one child for each trial.
 
-Started as ``python -m loadtune.run.trial_host FD`` by the supervisor. A fork takes about 20 ms where importing torch
-takes seconds, and what a trial leaves behind ends with its child.
+Started as ``python -m loadtune.run.trial_host FD PARENT`` by ``run.host``. A fork takes about 20 ms where importing
+torch takes seconds, and what a trial leaves behind ends with its child.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from loadtune.run.process import adopt_orphans, children, end_orphans, native_th
 from loadtune.run.protocol import (
     Begin,
     Channel,
+    End,
     Ended,
     LoadAlone,
     LoadedAlone,
@@ -313,6 +314,9 @@ class _AskingObserver:
 
     def begin(self, workers: Sequence[int]) -> None:
         self._channel.send(Begin(workers=tuple(workers)))
+
+    def end(self) -> None:
+        self._channel.send(End())
 
     def look(self, batches: int) -> None:
         self._channel.send(Look(batches=batches))

@@ -19,6 +19,7 @@ from loadtune.run.leftovers import Leftovers
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import (
     Begin,
+    End,
     Ended,
     LoadedAlone,
     Look,
@@ -39,9 +40,6 @@ STALL_SHARE = 1 / 3
 """Of the trial's timeout: when batches have come, none for longer is a stall."""
 STALL_WAITS = 10
 """Nor is it a stall before so many times the longest wait for a batch in this trial, the first one's included."""
-GROWTH_FLOOR_BYTES = 16 << 20
-GROWTH_FLOOR_SHARE = 0.02
-"""Growth over a trial below these is not told from the noise of allocators."""
 _STACKS_KEPT = 16_000
 
 
@@ -194,8 +192,9 @@ class RunningTrial:
         elif isinstance(message, Begin) and self._pid is not None:
             self.threads.begin(self._pid, message.workers)
             self.affinity = affinity.read(self._pid, message.workers)
-        elif isinstance(message, Look):
+        elif isinstance(message, End):
             self.threads.end()
+        elif isinstance(message, Look):
             self._look(message.batches)
             with contextlib.suppress(EOFError):
                 self._host.channel.send(Looked())
@@ -255,7 +254,7 @@ class RunningTrial:
         self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
         return self._inquest.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
 
-    def memory(self, config: LoaderConfig) -> MemoryMeasurement:
+    def memory(self) -> MemoryMeasurement:
         """Return what the looks and glances have seen."""
         gpu_peak = self._gpu_peak
         if not self._looks:
@@ -267,17 +266,9 @@ class RunningTrial:
             private_peak_bytes=max(seen.resident - seen.shm for _, seen in self._looks),
             shm_peak_bytes=shm,
             gpu_peak_bytes=gpu_peak,
-            growth_bytes_per_batch=growth(self._looks, pinned_bytes=self._pinned_bytes(config)),
             samples=len(self._looks),
             looks=tuple(_look(batches, seen) for batches, seen in self._looks),
         )
-
-    def _pinned_bytes(self, config: LoaderConfig) -> int:
-        """Return the page-locked memory that fills up with the queue: torch keeps it in blocks of powers of two."""
-        if not config.pin_memory or not isinstance(self._outcome, SteadyMeasurement):
-            return 0
-        block = 1 << max(0, int(self._outcome.bytes_per_batch) - 1).bit_length()
-        return (config.batches_in_flight + 2) * block
 
 
 def _look(batches: int, seen: memory.TreeMemory) -> MemoryLook:
@@ -291,17 +282,3 @@ def _look(batches: int, seen: memory.TreeMemory) -> MemoryLook:
         shared_bytes=seen.shared,
         open_files=seen.open_files,
     )
-
-
-def growth(looks: list[tuple[int, memory.TreeMemory]], *, pinned_bytes: int = 0) -> float | None:
-    """Return how much resident memory, batches in shared memory left out, grew a batch between first and last look.
-
-    None where it is no more than the noise of allocators, 16 MiB or 2 % of what was resident, and the pinned memory
-    that a queue fills once.
-    """
-    (first_batch, first), (last_batch, last) = looks[0], looks[-1]
-    before, after = first.resident - first.shm, last.resident - last.shm
-    floor = max(GROWTH_FLOOR_BYTES, GROWTH_FLOOR_SHARE * before) + pinned_bytes
-    if last_batch <= first_batch or after - before < floor:
-        return None
-    return (after - before) / (last_batch - first_batch)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from loadtune.judge.checkup.check import Candidate, Check
 from loadtune.record.limits import InForce, least
 from loadtune.record.machine import Machine
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes, format_cpus, format_seconds
 
 GIB = 2**30
@@ -17,7 +18,6 @@ SMALL_MEMORY_BYTES = 4 * GIB
 FEW_OPEN_FILES = 4096
 """Each tensor that is passed by descriptor holds one until its batch is freed; 1,024 are reached by 100 tensors
 a batch with a few workers."""
-SHM = "/dev/shm"  # noqa: S108 - where Linux keeps shared memory
 
 
 def _candidates(limits: Sequence[InForce], amount: Callable[[float], str]) -> tuple[Candidate, ...]:
@@ -119,7 +119,7 @@ def shared_memory(machine: Machine) -> Check:
     """Return the size of /dev/shm."""
     total, free = machine.environment.shm_total_bytes, machine.environment.shm_free_bytes
     if total is None or free is None:
-        return Check(topic=SHM, verdict="good", value="none: this system passes batches another way")
+        return Check(topic=str(SHM), verdict="good", value="none: this system passes batches another way")
     advice = ""
     if total < SMALL_SHM_BYTES:
         advice = (
@@ -130,7 +130,7 @@ def shared_memory(machine: Machine) -> Check:
     elif free < total / 2:
         advice = "Other processes hold the rest, or ended ones left it behind: look with ls -l /dev/shm."
     return Check(
-        topic=SHM,
+        topic=str(SHM),
         verdict="look" if advice else "good",
         value=f"{format_bytes(free)} free of {format_bytes(total)} (statvfs)",
         advice=advice,
