@@ -140,8 +140,8 @@ def test_nothing_fits_says_what_would() -> None:
     choice = chosen_of(trials({BASE: [1000, 1000], workers(2): [2000, 2000]}), limits)
     short = shortfall(lack(choice.rows, SweepPlan(target="x"), a_probe()), limits)
     assert choice.chosen is None
-    assert "no configuration meets the limit of 100 MiB of host memory" in short.message
-    assert "the smallest of those measured, 0 workers, batch 64, needs 300 MiB" in short.message
+    assert "no configuration that was measured meets the limit of 100 MiB of host memory" in short.message
+    assert "the smallest of them, 0 workers, batch 64, needs 300 MiB" in short.message
     assert "2 workers, batch 64 at 2,000 samples/s, needs 500 MiB" in short.advice
     assert (short.least_bytes, short.best_bytes) == (300 * MIB, 500 * MIB)
 

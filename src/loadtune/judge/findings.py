@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge import affinity, leftovers, memory_grows, page_cache, thread_findings, wrong_data
-from loadtune.judge.choose import Choice
+from loadtune.judge.choose import Choice, judged_rate
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
 from loadtune.judge.reasons import baseline_name, counted, label, shortfall
 from loadtune.judge.statistics import trend
 from loadtune.judge.summary import NOT_REACHED
 from loadtune.judge.throttle import is_telling, throttled_share
+from loadtune.judge.unique import is_repeating
 from loadtune.judge.verify import half_width_share
 from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, Resume, TrialRecord, TrialResult
 from loadtune.units import format_bytes, format_cpus, format_estimate, format_seconds, format_share
@@ -209,6 +210,8 @@ def _no_gain(case: Case) -> Finding | None:
             advice="keep them, or add them to the axes",
             numbers={"gain": gain.estimate},
         )
+    if _is_open(case):
+        return None
     reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
     return Finding(
         code="LT007",
@@ -216,6 +219,18 @@ def _no_gain(case: Case) -> Finding | None:
         message=f"{name} are as fast as any that was tried: {reason}",
         advice="the loader's settings are not what limits this data set here: look at the cost of a sample",
         numbers={"gain": gain.estimate},
+    )
+
+
+def _is_open(case: Case) -> bool:
+    """Return whether something else may be faster: it could not be judged, or was seen faster in its first trial."""
+    chosen = case.row(case.choice.chosen)
+    best = judged_rate(chosen) if chosen is not None else None
+    return any(
+        row.status in ("failed", "hung")
+        or is_repeating(row.unique_share)
+        or (best is not None and row.within_limits is True and (judged_rate(row) or 0.0) > (1 + case.plan.tie) * best)
+        for row in case.choice.rows
     )
 
 

@@ -134,7 +134,8 @@ def _ratio(pairs: Sequence[tuple[float, int]]) -> _Slope | None:
 
 
 def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> bool:
-    grown = [sum(one.grown[part] for one in trial) / trial[0].processes for trial in trials]
+    # What the main process holds is in no worker, however many there are.
+    grown = [sum(one.grown[part] for one in trial) / (1 if part == "main" else trial[0].processes) for trial in trials]
     settling = max(_settling_bytes(trial[0], part) for trial in trials)
     if min(grown) >= LONE_BYTES + settling:
         return True

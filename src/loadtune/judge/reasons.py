@@ -185,8 +185,8 @@ def shortfall(missing: Lack, limits: MemoryLimits, max_batch_size: int | None = 
     if max_batch_size is not None:
         asked.append(f"batch {max_batch_size}")
     message = (
-        f"no configuration meets the limit{'s' if len(asked) > 1 else ''} of {' and '.join(asked) or 'the sweep'}: the "
-        f"smallest of those measured, {label(least.config)}, needs {_need(least)}"
+        f"no configuration that was measured meets the limit{'s' if len(asked) > 1 else ''} of "
+        f"{' and '.join(asked) or 'the sweep'}: the smallest of them, {label(least.config)}, needs {_need(least)}"
     )
     return Shortfall(
         message=message,
