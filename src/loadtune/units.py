@@ -191,6 +191,15 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def words_of(error: BaseException, most: int = 4000) -> str:
+    """Return what an exception says, cut, as text that can be written; also where it cannot say it."""
+    try:
+        text = str(error)
+    except Exception as fault:  # noqa: BLE001 - the user's own __str__ may raise anything
+        text = f"(its message cannot be read: {type(fault).__name__})"
+    return as_utf8(text[:most])
+
+
 def _rounded(value: float, place: int) -> str:
     """Return ``value`` to the digit at ``10**place``."""
     return f"{round(value / 10**place) * 10**place:,}" if place >= 0 else f"{value:,.{-place}f}"

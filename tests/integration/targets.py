@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -154,6 +155,57 @@ class OwnLoader:
         for _ in range(12):
             clock.sleep(0.01)
             yield torch.zeros(self.batch_size, 2)
+
+
+class Unspeakable(Sleeping):
+    """Raises what is hard to tell of, in the third batch: another thing for each batch size."""
+
+    def __init__(self) -> None:
+        super().__init__(seconds=0.001)
+        self.batches = 0
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        self.batches += 1
+        if self.batches == 3 and len(indices) in ODD_ERRORS:
+            raise ODD_ERRORS[len(indices)]
+        return [self[index] for index in indices]
+
+
+class Mute(Exception):  # noqa: N818 - what it is called is not the point
+    def __str__(self) -> str:
+        raise RuntimeError("not a word")
+
+
+ODD_ERRORS: dict[int, BaseException] = {
+    2: type("Cancelled", (BaseException,), {})("gone"),
+    3: Mute(),
+    4: type("X" * 400_000, (Exception,), {})("a name beyond what one message holds"),
+    5: ValueError("y" * 1_000_000),
+    6: ValueError("caf\udce9.png"),
+}
+
+
+class Strays(Sleeping):
+    """Hangs beside a process of a session of its own, in a data set that left a thread running."""
+
+    def __init__(self, seconds: str) -> None:
+        super().__init__()
+        self.name = seconds
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        if len(indices) == 8:
+            subprocess.Popen(["sleep", self.name], start_new_session=True)
+            time.sleep(3600)
+        return [self[index] for index in indices]
+
+
+def unspeakable() -> Unspeakable:
+    return Unspeakable()
+
+
+def strays(seconds: str) -> Strays:
+    return Strays(seconds)
 
 
 def sleeping() -> Sleeping:

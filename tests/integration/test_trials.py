@@ -355,3 +355,27 @@ def test_a_child_that_is_killed_while_it_waits_is_replaced() -> None:
         left = psutil.Process(running._host.pid).children(recursive=True)
     assert (first.status, second.status, len(left)) == ("ok", "ok", 1)
     assert waiting not in left
+
+
+def test_whatever_is_raised_is_told_in_the_row() -> None:
+    """No Exception, no message, a name or a message of a megabyte, no UTF-8: each a failed row, and the host goes on."""
+    with supervisor("unspeakable") as running:
+        records = [running.run(request(batch_size=size, num_workers=0)) for size in (2, 3, 4, 5, 6, 8)]
+    assert [record.status for record in records] == ["failed"] * 5 + ["ok"]
+    reasons = [record.failure_reason or "" for record in records[:5]]
+    assert all(len(reason) < 1000 for reason in reasons)
+    said = ("Cancelled: gone", "Mute: (its message cannot be read: RuntimeError)", "XXX", "yyy", "caf?.png")
+    assert all(part in reason for part, reason in zip(said, reasons, strict=True))
+
+
+def test_a_trial_in_a_fresh_process_leaves_no_stray_either() -> None:
+    """A process that went into a session of its own ends with a hung trial that was not forked from a host."""
+    seconds = "86399"
+    with supervisor("strays", timeout=2.0, seconds=seconds) as running:
+        assert running.probe.isolation == "fresh"
+        record = running.run(request(batch_size=8, num_workers=0))
+    assert record.status == "hung"
+    left = [
+        one.info["cmdline"] for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", seconds]
+    ]
+    assert left == []

@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, SequentialSampler
 from loadtune.describe.plan import TrialRequest
 from loadtune.measure.stream import Stream
 from loadtune.record.failure import Alone
-from loadtune.units import as_utf8
+from loadtune.units import as_utf8, words_of
 from loadtune.workloads.source import ByValue, Source
 
 _TRACEBACK_LINES = 30
@@ -52,12 +52,12 @@ class Suspects:
                 trying(brief(index))
                 try:
                     samples.append(self._sample(index))
-                except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - it is looked for
+                except BaseException as error:  # noqa: BLE001 - it is looked for
                     return _raised(error, loaded, sample=brief(index))
                 loaded += 1
             try:
                 self.collate(samples if self.in_lists else samples[0])
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 return _raised(error, loaded, sample=None)
         return Alone(loaded=loaded, all_well=True)
 
@@ -83,11 +83,13 @@ def suspects_of(source: Source, request: TrialRequest, batch: int) -> Suspects |
 
 def _raised(error: BaseException, loaded: int, sample: str | None) -> Alone:
     lines = "".join(traceback.format_exception(error)).splitlines()
-    said = str(error).strip().splitlines()
+    said = words_of(error).strip().splitlines()
     return Alone(
         loaded=loaded,
         sample=sample,
-        raised=as_utf8(": ".join(part for part in (type(error).__name__, said[-1] if said else "") if part)[:400]),
+        raised=as_utf8(
+            ": ".join(part for part in (type(error).__name__[:200], said[-1] if said else "") if part)[:400]
+        ),
         traceback=as_utf8("\n".join(lines[-_TRACEBACK_LINES:])[:4000]),
     )
 

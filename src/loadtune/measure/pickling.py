@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.multiprocessing  # teaches the pickler of multiprocessing about tensors
 
+from loadtune.units import words_of
 from loadtune.workloads.source import Source
 
 DEEPEST = 8
@@ -66,7 +67,7 @@ def _problem(part: Any) -> str | None:
     try:
         _Pickler(_Nowhere()).dump(part)
     except Exception as error:  # noqa: BLE001 - any __reduce__ or __getstate__ of the user's may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return f"{type(error).__name__}: {' '.join(words_of(error, 400).split())}"
     finally:
         context.set_spawning_popen(before)
     return None

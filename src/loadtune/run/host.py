@@ -16,9 +16,9 @@ import msgspec
 from loadtune.errors import TargetError, TrialHostError, UsageError
 from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
-from loadtune.run import memory, postmortem
+from loadtune.run import postmortem
 from loadtune.run.leftovers import names, sweep_up
-from loadtune.run.process import kill_group
+from loadtune.run.process import kill_tree
 from loadtune.run.protocol import Channel, Message, Ready, Setup, Unusable
 from loadtune.run.scratch import Scratch
 
@@ -150,9 +150,7 @@ class TrialHost:
         """End the process and everything below it; what the kernel does not end is left."""
         self.channel.close()
         if self._process.poll() is None:  # the number of one that was waited for may be another's by now
-            for pid in memory.descendants(self.pid):
-                kill_group(pid)
-            kill_group(self.pid)
+            kill_tree(self.pid)
             self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
         self.tidy(self._in_shm_before)
         self._stderr.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from loadtune.run.memory import descendants
+
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_OPEN_FILES = 1 << 20
 """Some programs go through every number that a descriptor could have."""
@@ -71,6 +73,14 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(leader, signal.SIGKILL)
+
+
+def kill_tree(root: int) -> tuple[int, ...]:
+    """Kill a process with its group, and all below it with theirs; return their process ids."""
+    below = tuple(descendants(root))
+    for pid in (root, *below):
+        kill_group(pid)
+    return (root, *below)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -51,7 +51,7 @@ from loadtune.run.protocol import (
     Unusable,
 )
 from loadtune.run.spare import Spare
-from loadtune.units import as_utf8
+from loadtune.units import as_utf8, words_of
 
 if TYPE_CHECKING:
     from loadtune.measure.alone import Suspects
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from loadtune.workloads.source import Source
 
 _TRACEBACK_LINES = 12
+_LONGEST_NAME = 200
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -86,6 +87,7 @@ def _serve(channel: Channel, source: Source, own: Sequence[int], setup: Setup) -
         order = channel.receive()
         if isinstance(order, RunTrial) and not order.fork:
             _run(channel, source, setup, order)
+            end_orphans(())
             return
         if not isinstance(order, (RunTrial, Replay)):
             continue
@@ -106,6 +108,8 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
         source = _resolve(setup)
         own = children()
         after = read_process(os.getpid())
+        if hasattr(signal, "SIGCHLD"):  # what the data set does about it would hide how trials end
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Imported here once, so that no child imports it again.
         import loadtune.measure.probe  # noqa: PLC0415
         import loadtune.measure.trial  # noqa: F401, PLC0415
@@ -120,9 +124,9 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
             end_orphans(own)  # what a look has left, to be seen beside no trial
         channel.send(Ready(probe=probe))
     except LoadtuneError as error:
-        hint = as_utf8(error.hint) if error.hint is not None else None
+        hint = as_utf8(error.hint[:4000]) if error.hint is not None else None
         about_target = isinstance(error, TargetError)
-        channel.send(Unusable(message=as_utf8(str(error)), hint=hint, about_target=about_target))
+        channel.send(Unusable(message=words_of(error), hint=hint, about_target=about_target))
         return None
     return source, own
 
@@ -152,7 +156,11 @@ def _why_not_to_fork(threads_before: int) -> str | None:
         return f"forking a process that has imported torch is not safe on {sys.platform}"
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return "building the data set initialised CUDA, which does not survive a fork"
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    others = [
+        as_utf8(thread.name[:_LONGEST_NAME])
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread()
+    ]
     if others:
         return f"building the data set left a thread running ({', '.join(others[:3])}), whose locks a fork would freeze"
     native = native_threads() - threads_before
@@ -203,7 +211,7 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     except Exception as error:
         raise TargetError(
             f"loading the first samples of '{source.name}' raised {type(error).__name__}:"
-            f" {' '.join(str(error).split())}",
+            f" {' '.join(words_of(error).split())}",
             hint=_tail(error),
         ) from error
     page_cache.note_held((os.getpid(),))
@@ -282,7 +290,7 @@ def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> N
     observer = _AskingObserver(channel, witness.beats(setup.beats))
     try:
         measured = run_trial(source, message.request, observer)
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever a data set raises is a result
+    except BaseException as error:  # noqa: BLE001 - whatever a data set raises is a result
         observer.tell(error)
     else:
         channel.send(Measured(steady=measured))
@@ -335,8 +343,8 @@ class _AskingObserver:
         suspects = self._suspects
         self._channel.send(
             Raised(
-                type_name=type(error).__name__,
-                message=as_utf8(str(error)[:4000]),
+                type_name=as_utf8(type(error).__name__[:_LONGEST_NAME]),
+                message=words_of(error),
                 traceback_tail=_tail(error),
                 aftermath=self._aftermath,
                 suspects=len(suspects.indices) if suspects is not None else 0,

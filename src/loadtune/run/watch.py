@@ -16,7 +16,7 @@ from loadtune.run.gpu import DeviceMemory
 from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.inquest import Inquest
 from loadtune.run.leftovers import Leftovers
-from loadtune.run.process import kill_group
+from loadtune.run.process import kill_group, kill_tree
 from loadtune.run.protocol import (
     Begin,
     End,
@@ -171,8 +171,7 @@ class RunningTrial:
 
         The line to it is no sign of its end: what does not end may hold the other side of it.
         """
-        self._ended = (self._host.pid, *memory.descendants(self._host.pid))
-        kill_group(self._host.pid)
+        self._ended = kill_tree(self._host.pid)
         self._status = self._host.wait(ABANDONED_SECONDS)
 
     def _is_over(self, message: Message | None, order: RunTrial) -> bool:
@@ -244,7 +243,10 @@ class RunningTrial:
         self._kill()
 
     def _kill(self) -> None:
-        kill_group(self._pid if self._pid is not None else self._host.pid)
+        if self._pid is None or self._pid == self._host.pid:  # who would end what is below it dies too
+            self._ended = kill_tree(self._host.pid)
+        else:
+            kill_group(self._pid)
 
     def _hung(self, seconds: float, *, stalled: bool) -> Failure:
         """Return the failure with where its processes stand, which have to be alive for it."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError, did_you_mean
+from loadtune.units import words_of
 from loadtune.workloads.source import Source, config_of, source_from_loader, source_from_workload
 
 BUILT_IN = ("cifar10", "images")
@@ -184,5 +185,5 @@ def _raised(error: BaseException, doing: str) -> TargetError:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "loadtune/workloads/resolve" not in frame.filename.replace("\\", "/")]
     shown = "".join(traceback.format_list([f for f in own if "importlib" not in f.filename][-_FRAMES_SHOWN:]))
-    summary = " ".join(str(error).split()) or "no message"
-    return TargetError(f"{doing} raised {type(error).__name__}: {summary}", hint=shown.rstrip() or None)
+    summary = " ".join(words_of(error).split()) or "no message"
+    return TargetError(f"{doing} raised {type(error).__name__[:200]}: {summary}", hint=shown.rstrip() or None)
