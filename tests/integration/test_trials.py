@@ -358,7 +358,7 @@ def test_a_child_that_is_killed_while_it_waits_is_replaced() -> None:
 
 
 def test_whatever_is_raised_is_told_in_the_row() -> None:
-    """No Exception, no message, a name or a message of a megabyte, no UTF-8: each a failed row, and the host goes on."""
+    """No Exception, no message, a huge name, a huge message, no UTF-8: each is a failed row, and the host goes on."""
     with supervisor("unspeakable") as running:
         records = [running.run(request(batch_size=size, num_workers=0)) for size in (2, 3, 4, 5, 6, 8)]
     assert [record.status for record in records] == ["failed"] * 5 + ["ok"]

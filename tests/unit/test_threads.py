@@ -67,7 +67,7 @@ class ThreadedMachine(Machine):
         self.rate, self.status = rate, status
         each = 1.0 if step.one_thread else self.threads_each(step.config)
         seen = ThreadMeasurement(
-            samples=5, runnable=max(1, step.config.num_workers) * each, runnable_each=each, alive_each=each + 1
+            samples=5, runnable=max(1, step.config.num_workers) * each, runnable_each=each, alive_each=each + 2
         )
         record = replace(record, one_thread=step.one_thread, threads=seen)
         self.records[-1] = record
@@ -122,7 +122,12 @@ def test_many_workers_of_one_thread_are_not_accused() -> None:
     assert not is_crowded(ThreadMeasurement(samples=9, runnable=1.0, runnable_each=1.0, alive_each=3.0), 0.5)
     assert not is_crowded(ThreadMeasurement(samples=2, runnable=8.0, runnable_each=4.0, alive_each=5.0), 2.0)
     assert not is_crowded(ThreadMeasurement(), 2.0)
-    assert is_crowded(ThreadMeasurement(samples=9, runnable=4.0, runnable_each=2.0, alive_each=3.0), 2.0)
+    assert is_crowded(ThreadMeasurement(samples=9, runnable=4.0, runnable_each=2.0, alive_each=4.0), 2.0)
+
+
+def test_a_loaders_own_threads_are_no_crowd() -> None:
+    """A worker's queue and what hands descriptors over are busy with small batches; one thread each would not help."""
+    assert not is_crowded(ThreadMeasurement(samples=9, runnable=3.2, runnable_each=1.6, alive_each=3.0), 2.0)
 
 
 def test_the_pick_is_asked_about_in_mirrored_pairs() -> None:
@@ -146,7 +151,7 @@ def test_the_gain_is_exact_and_told_with_the_threads() -> None:
     assert found is not None
     assert found.severity == "warning"
     assert found.numbers["gain"] == pytest.approx(1.5, rel=1e-9)
-    assert (found.numbers["runnable"], found.numbers["runnable_each"], found.numbers["alive_each"]) == (8.0, 4.0, 5.0)
+    assert (found.numbers["runnable"], found.numbers["runnable_each"], found.numbers["alive_each"]) == (8.0, 4.0, 6.0)
     assert (found.numbers["usable_cpus"], found.numbers["workers"], found.numbers["pairs"]) == (2.0, 2.0, 2.0)
     assert "8.0 threads ran or waited for 2 usable CPUs with 2 workers, batch 64, 4.0 in each worker" in found.message
     assert "one thread each gave 1.50 ×" in found.message

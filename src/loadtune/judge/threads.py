@@ -24,6 +24,8 @@ MIN_COUNTS = 3
 """Moments at which threads were counted, before they are judged."""
 MANY_EACH = 1.5
 """Runnable threads of one process that loads, in the mean: from so many on it is more than its own and a helper."""
+OWN_THREADS = 3.25
+"""Threads of a worker without any library's, in the mean: one loads, one fills its queue, one shares descriptors."""
 MANY_PER_CPU = 1.25
 """Runnable threads in all by usable CPU: fewer are carried by the cores."""
 MIN_PAIRS = 2
@@ -106,7 +108,8 @@ def is_crowded(seen: ThreadMeasurement, usable_cpus: float) -> bool:
     """Return whether there are more runnable threads than CPUs, and more in each process than the one that loads."""
     if seen.samples < MIN_COUNTS or seen.runnable is None or seen.runnable_each is None:
         return False
-    return seen.runnable_each >= MANY_EACH and seen.runnable >= MANY_PER_CPU * usable_cpus
+    has_others = seen.alive_each is None or seen.alive_each > OWN_THREADS
+    return has_others and seen.runnable_each >= MANY_EACH and seen.runnable >= MANY_PER_CPU * usable_cpus
 
 
 def next_trial(state: State) -> tuple[int, LoaderConfig, bool] | None:
