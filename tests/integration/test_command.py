@@ -40,7 +40,9 @@ def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> No
     rate = result["best"]["samples_per_second"]
     assert rate["low"] <= rate["estimate"] <= rate["high"]
     # A sleep is never shorter than asked, so W/S bounds the rate; how near it comes with 32 workers is the machine's.
-    assert 3 * 200 <= rate["estimate"] <= 1.01 * 200 * result["best"]["config"]["num_workers"]
+    # After a stall of the machine a queue is caught up with, and the estimate may lie above; its interval may not.
+    assert rate["estimate"] >= 3 * 200
+    assert rate["low"] <= 1.01 * 200 * result["best"]["config"]["num_workers"]
 
 
 def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
