@@ -30,19 +30,20 @@ def loadtune(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.alone
 def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> None:
     """5 ms of waiting a sample feed as many workers as there are: the sweep goes on beyond the cores by itself."""
-    done = loadtune(
-        "sweep", f"{TARGETS}:sleeping", "--batch-size", "16", "--time-budget", "30s", "--output", "run",
-        "--export-json", "-", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["best"]["config"]["num_workers"] >= 8
-    rate = result["best"]["samples_per_second"]
+    for attempt in range(2):  # after a stall of the machine a queue is caught up with, and the estimate may lie above
+        done = loadtune(
+            "sweep", f"{TARGETS}:sleeping", "--batch-size", "16", "--time-budget", "30s", "--output", f"run{attempt}",
+            "--export-json", "-", cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        best = json.loads(done.stdout)["best"]
+        rate, bound = best["samples_per_second"], 1.01 * 200 * best["config"]["num_workers"]
+        if rate["estimate"] <= bound:
+            break
+    assert best["config"]["num_workers"] >= 8
     assert rate["low"] <= rate["estimate"] <= rate["high"]
     # A sleep is never shorter than asked, so W/S bounds the rate; how near it comes with 32 workers is the machine's.
-    # After a stall of the machine a queue is caught up with, and the estimate may lie above; its interval may not.
-    assert rate["estimate"] >= 3 * 200
-    assert rate["low"] <= 1.01 * 200 * result["best"]["config"]["num_workers"]
+    assert 3 * 200 <= rate["estimate"] <= bound
 
 
 def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
