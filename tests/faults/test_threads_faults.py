@@ -110,23 +110,27 @@ def test_a_data_set_that_narrows_its_process_is_named() -> None:
 
 def test_a_sweep_tries_one_thread_each_and_says_what_it_gave(tmp_path: Path) -> None:
     """A whole sweep over BLAS finds the crowd, tries it in pairs with one thread, and gives LT022 with the numbers."""
-    done = loadtune(
-        "sweep", f"{TARGETS}:multiplying_loader", "--arg", f"num_workers={CPUS}", "--batch-size", "8", "--num-workers",
-        str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "30s",
-        "--output", "run", "--export-json", "-", cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    for attempt in range(2):  # a handful of counts now and then catches the threads of a worker's own queue
+        done = loadtune(
+            "sweep", f"{TARGETS}:multiplying_loader", "--arg", f"num_workers={CPUS}", "--batch-size", "8",
+            "--num-workers", str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "30s",
+            "--output", f"run{attempt}", "--export-json", "-", cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / f"run{attempt}" / "trials.jsonl").read_text().splitlines()
+        tried = [json.loads(line) for line in lines]
+        pairs = [one for one in tried if one["phase"] == "threads"]
+        held = [one["threads"] for one in pairs if one["one_thread"]]
+        if all(one["runnable_each"] <= 1.3 for one in held):
+            break
     result: dict[str, Any] = json.loads(done.stdout)
     found = next(one for one in result["findings"] if one["code"] == "LT022")
     assert found["numbers"]["workers"] == CPUS
     assert found["numbers"]["runnable"] > 1.25 * CPUS
     assert found["numbers"]["pairs"] >= 1
     assert found["numbers"]["gain_low"] <= found["numbers"]["gain"] <= found["numbers"]["gain_high"]
-    tried = [json.loads(line) for line in (tmp_path / "run" / "trials.jsonl").read_text().splitlines()]
-    pairs = [one for one in tried if one["phase"] == "threads"]
     assert {one["one_thread"] for one in pairs} == {False, True}
-    held = [one["threads"] for one in pairs if one["one_thread"]]
-    assert min(one["runnable_each"] for one in held) <= 1.3, "a count may catch the threads of a worker's own queue"
+    assert all(one["runnable_each"] <= 1.3 for one in held)
     orders = {order for row in result["trials"] for order in row["order"]}
     assert not orders & {one["order"] for one in pairs}
     assert not [one for one in result["findings"] if one["code"] == "LT023"]
