@@ -33,6 +33,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
     """Time for the first samples, after which a data set is said to hang."""
+    build_timeout_seconds: float = 600.0
+    """Time for building the data set, beside that for what is looked at then."""
     start_methods: tuple[str | None, ...] = (None,)
     """How workers will be started, to see whether all can be sent to them; None is Python's own way here."""
     worker_counts: tuple[int, ...] = ()
@@ -68,7 +70,7 @@ class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """From the trial's process, which leads a process group of its own."""
+    """From the host, first of all, and from the trial's process: each leads a process group of its own."""
 
     pid: int
 
