@@ -151,8 +151,11 @@ def tally(counts: Counts, seen: Counter[tuple[str, str]], fault: str, order: int
 
 
 def is_host(process: psutil.Process) -> bool:
-    """Whether this is the trial host itself, which stays from trial to trial."""
-    return process.ppid() == os.getpid()
+    """Whether this stays from trial to trial: the guardian, the trial host, and the child that waits for the next."""
+    with contextlib.suppress(psutil.Error):
+        parents = [one.pid for one in process.parents()]
+        return parents.index(os.getpid()) < 2 or (parents.index(os.getpid()) == 2 and not process.children())
+    return True
 
 
 def shared_memory() -> set[str]:

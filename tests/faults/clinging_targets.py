@@ -55,7 +55,7 @@ def daemonised() -> int:
         "os.setsid()\n"
         "pid = os.fork()\n"
         "if pid: print(pid, flush=True); os._exit(0)\n"
-        "sys.stdout.close(); os.close(1); time.sleep(3000)"
+        "os.close(1); os.close(2); time.sleep(3000)"
     )
     return int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
 

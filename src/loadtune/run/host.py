@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from loadtune.errors import TargetError, TrialHostError, UsageError
+from loadtune.errors import OutputError, TargetError, TrialHostError, UsageError
 from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
 from loadtune.run import building, guardian, postmortem
@@ -30,15 +30,35 @@ _LOOK_SECONDS = 1.0
 _STDERR_KEPT = 4000
 
 
+def _temporary_file(size: int = 0) -> BinaryIO:
+    """Return a file without a name, for as long as it is open.
+
+    Raises:
+        OutputError: There is no place for one.
+    """
+    try:
+        file: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - whoever asked closes it
+        file.truncate(size)
+    except OSError as error:
+        raise OutputError(
+            f"no temporary file can be made: {error.strerror or error}",
+            hint="give a directory that can be written, and has room, as in TMPDIR=/var/tmp",
+        ) from error
+    return file
+
+
 class TrialHost:
     """The process that holds the data set.
 
     Args:
         setup: What it loads from.
+
+    Raises:
+        OutputError: There is no place for temporary files.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._stderr: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - closed in close()
+        self._stderr = _temporary_file()
         self._told = 0
         """So many bytes of it were told."""
         self._abandoned = False
@@ -46,8 +66,7 @@ class TrialHost:
         """Of the host, a child of the process that was started here; see ``run.guardian``."""
         self._scratch = Scratch()
         self._in_shm_before = names()
-        self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
-        self._beats.truncate(BEATS_BYTES)
+        self._beats = _temporary_file(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
