@@ -1,4 +1,4 @@
-"""Building the data set: how long it may take, where it stands when it takes longer, and what it may not do to its line."""
+"""Building the data set: how long it may take, where it stands when it takes longer, and what it may not close."""
 
 from __future__ import annotations
 

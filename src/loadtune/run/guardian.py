@@ -1,6 +1,6 @@
 """The process between the sweep and its trial host: it outlives both, and leaves nothing of what they started.
 
-Started as ``python -m loadtune.run.guardian FD PARENT`` by ``run.host``. It forks before anything is imported; the child
+Started as ``python -m loadtune.run.guardian FD PARENT`` by ``run.host``. It forks before much is imported; the child
 becomes the trial host. A data set may start programs that know nothing of the sweep: a manager of ``multiprocessing``,
 a server, a daemon in a session of its own. Whoever of them loses its parent becomes the guardian's child
 (``PR_SET_CHILD_SUBREAPER``), so that it finds them all. When the sweep dies, the host ends, or SIGTERM asks for it, the
@@ -35,7 +35,7 @@ def main(descriptor: int, parent: int) -> int:
     """Fork the trial host; return its parent's process id in it, and never in the guardian.
 
     Args:
-        descriptor: The host's end of the line; the guardian must not hold it, or the host's death would not show there.
+        descriptor: The host's end of the line; where the guardian held it, the host's death would not show there.
         parent: Process id of the sweep.
     """
     # Blocked before the fork, so that none is lost; no Ctrl-C ends the guardian before its work is done.
@@ -44,11 +44,15 @@ def main(descriptor: int, parent: int) -> int:
     wake_at_parents_end(signal.SIGHUP)
     adopt_orphans()
     guardian, host = os.getpid(), os.fork()
-    if host == 0:
-        os.setsid()  # a group of its own, which can be killed without the guardian
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return guardian
-    os.close(descriptor)
+    if host:
+        os.close(descriptor)
+        _guard(host, parent)
+    os.setsid()  # a group of its own, which can be killed without the guardian
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return guardian
+
+
+def _guard(host: int, parent: int) -> NoReturn:
     status = _watch(host, parent)
     ended = _end_all()
     _end_as(ended.get(host, status if status is not None else int(signal.SIGKILL)))

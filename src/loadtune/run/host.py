@@ -203,14 +203,17 @@ class TrialHost:
 
     def _end(self) -> None:
         """Have the guardian end everything; where there is none, or it does not answer, do so from here."""
-        if self._abandoned or self._process.poll() is not None:
-            return  # the number of one that was waited for may be another's by now
-        if guardian.HAS_GUARDIAN:
+        if guardian.HAS_GUARDIAN and self._abandoned:
+            return  # the guardian is at it, and gives up later
+        if guardian.HAS_GUARDIAN and not self._has_ended():
             self._process.send_signal(guardian.END)
             self.wait(ABANDONED_SECONDS)
-        if self._process.poll() is None:
+        if not self._has_ended():  # the number of one that was waited for may be another's by now
             kill_tree(self._process.pid)
             self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def __enter__(self) -> TrialHost:
         return self

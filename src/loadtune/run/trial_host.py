@@ -1,7 +1,7 @@
 """The process that imports torch and builds the data set once, then forks one child for each trial.
 
-Started by ``run.guardian``, which is the parent of this process and is left when it ends. A fork takes about 20 ms where importing
-torch takes seconds, and what a trial leaves behind ends with its child.
+``run.guardian`` starts it, is its parent, and ends what it leaves. A fork takes about 20 ms where importing torch takes
+seconds, and what a trial leaves behind ends with its child.
 """
 
 from __future__ import annotations
@@ -86,8 +86,7 @@ def main(descriptor: int, parent: int) -> None:
     with contextlib.suppress(EOFError):
         channel.send(Started(pid=os.getpid()))
         setup = channel.receive()
-        prepared = _prepare(channel, setup) if isinstance(setup, Setup) else None
-        if prepared is not None:
+        if isinstance(setup, Setup) and (prepared := _prepare(channel, setup)) is not None:
             _serve(channel, *prepared, setup)
     if not _is_same(descriptor, line):
         os._exit(LINE_CLOSED_CODE)
@@ -220,7 +219,7 @@ def _probe_or_error(source: Source, setup: Setup) -> Probe | LoadtuneError:
 
 
 def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
-    from loadtune.measure.probe import probe, read_once  # noqa: PLC0415
+    from loadtune.measure.probe import SampleError, probe, read_once  # noqa: PLC0415
 
     page_cache.begin(setup.notes)
     try:
@@ -229,12 +228,10 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
         seen = probe(source, device=setup.device, seed=setup.seed)
     except LoadtuneError:
         raise
+    except SampleError as error:
+        raise _unloadable(f"loading sample {error} of '{source.name}'", error.__cause__ or error) from error
     except Exception as error:
-        raise TargetError(
-            f"loading the first samples of '{source.name}' raised {type(error).__name__}:"
-            f" {' '.join(words_of(error).split())}",
-            hint=_tail(error),
-        ) from error
+        raise _unloadable(f"loading the first samples of '{source.name}'", error) from error
     page_cache.note_held((os.getpid(),))
     return replace(
         seen,
@@ -244,6 +241,11 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
         pass_samples=read[0],
         pass_read_bytes=read[1],
     )
+
+
+def _unloadable(doing: str, error: BaseException) -> TargetError:
+    said = " ".join(words_of(error).split()) or "no message"
+    return TargetError(f"{doing} raised {type(error).__name__[:_LONGEST_NAME]}: {said}", hint=_tail(error))
 
 
 def _unpicklable(source: Source, setup: Setup) -> str | None:
