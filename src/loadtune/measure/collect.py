@@ -1,4 +1,4 @@
-"""A killed child is collected, but not waited for without end: one that waits for a disk in the kernel may never end."""
+"""A killed child is collected, but not waited for without end: where it waits for a disk it may never end."""
 
 from __future__ import annotations
 

@@ -119,11 +119,11 @@ class TrialHost:
             EOFError: It is gone.
             TargetError: It took too long.
         """
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + building.LEAST_BUILD_SECONDS  # the import of torch is nobody's fault
         while time.monotonic() < deadline:
             answer = self.receive(_LOOK_SECONDS)
             if isinstance(answer, Started):
-                self._pid = answer.pid
+                self._pid, deadline = answer.pid, time.monotonic() + self._patience_seconds
             elif answer is not None:
                 return answer
         raise building.too_late(self._patience_seconds, self.pid, self.take_stderr)

@@ -72,7 +72,7 @@ class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """From the host, first of all, and from the trial's process: each leads a process group of its own."""
+    """From the host when it begins to build, and from the trial's process: each leads a process group of its own."""
 
     pid: int
 

@@ -9,7 +9,7 @@ import re
 import sysconfig
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtune.measure.witness import ASK, FETCHING, FILE_PREFIX
@@ -39,9 +39,12 @@ class Stand:
     """File, line and function: the innermost that is the user's own, else the innermost."""
     stack: str
     """Of all its threads, the most recent call first."""
+    is_main: bool = True
+    """Whether it is the process that takes the batches, where it is no worker whose number is known."""
 
     def __str__(self) -> str:
-        who = "the process itself" if self.worker is None else f"worker {self.worker}"
+        who = "the process itself" if self.is_main else "a worker"
+        who = who if self.worker is None else f"worker {self.worker}"
         what = f"at sample {self.sample}, in" if self.sample is not None else "in"
         return f"{who} stood {what} {self.place}"
 
@@ -100,8 +103,14 @@ def process_state(pid: int) -> str | None:
         return None
 
 
-def ask(pids: Sequence[int], folder: Path) -> list[Stand]:
-    """Return where those processes stand that can answer, in the order of ``pids``."""
+def ask(pids: Sequence[int], folder: Path, workers: Sequence[int] = ()) -> list[Stand]:
+    """Return where those processes stand that can answer, in the order of ``pids``.
+
+    Args:
+        pids: That of the trial first.
+        folder: Where they answer.
+        workers: Process ids by number, as far as they are known.
+    """
     if ASK is None:
         return []
     files = {pid: folder / f"{FILE_PREFIX}{pid}" for pid in pids}
@@ -113,7 +122,16 @@ def ask(pids: Sequence[int], folder: Path) -> list[Stand]:
     while time.monotonic() < deadline and not all(file.read_bytes().endswith(b"}\n") for file in files.values()):
         time.sleep(0.02)
     answers = {pid: file.read_bytes()[-_MOST_BYTES:].decode(errors="replace") for pid, file in files.items()}
-    return [parse(pid, text) for pid, text in answers.items() if text]
+    numbers = {pid: number for number, pid in enumerate(workers)}
+    seen = (parse(pid, text) for pid, text in answers.items() if text)
+    return [
+        replace(
+            stand,
+            worker=stand.worker if stand.worker is not None else numbers.get(stand.pid),
+            is_main=stand.pid == pids[0],
+        )
+        for stand in seen
+    ]
 
 
 def parse(pid: int, text: str) -> Stand:
@@ -124,7 +142,10 @@ def parse(pid: int, text: str) -> Stand:
         said = json.loads(last)
     except ValueError:
         stack = text
-    own = stack.partition("Current thread")[2].partition("\n\n")[0] or stack
+    threads = stack.split("\n\n")
+    # The one that answers need not be the one that loads: a thread may block the signal.
+    current = next((one for one in threads if one.startswith("Current thread")), stack)
+    own = next((one for one in threads if FETCHING in one), current)
     frames = _FRAME.findall(own)
     worker, sample = said.get("worker"), said.get("sample") or said.get("batch")
     return Stand(

@@ -84,7 +84,6 @@ def main(descriptor: int, parent: int) -> None:
     line = os.fstat(descriptor)
     channel = Channel(socket.socket(fileno=descriptor))
     with contextlib.suppress(EOFError):
-        channel.send(Started(pid=os.getpid()))
         setup = channel.receive()
         if isinstance(setup, Setup) and (prepared := _prepare(channel, setup)) is not None:
             _serve(channel, *prepared, setup)
@@ -125,6 +124,7 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
 
         threads, files = native_threads(), open_files.descriptors()
         before = read_process(os.getpid())
+        channel.send(Started(pid=os.getpid()))
         source = _resolve(setup)
         own = children()
         after = read_process(os.getpid())

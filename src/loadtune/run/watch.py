@@ -254,7 +254,7 @@ class RunningTrial:
         """Return the failure with where its processes stand, which have to be alive for it."""
         pids = (self._pid, *memory.descendants(self._pid)) if self._pid is not None else ()
         folder = Path(self._host.scratch)
-        seen = stands.ask(pids, folder)
+        seen = stands.ask(pids, folder, self._workers)
         silent = stands.silent(pids, folder, seen, self._workers) if pids else []
         told = sorted(seen, key=lambda stand: not stand.loading)
         self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
