@@ -22,7 +22,7 @@ CLINGING = Path(__file__).with_name("clinging_targets.py")
 
 
 def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
-    """SIGSTOP, KeyboardInterrupt, a blocked signal and StopIteration in workers: each row says so; the next is sound."""
+    """SIGSTOP, KeyboardInterrupt, a blocked signal, StopIteration in workers: each row says so; the next is sound."""
     with host_of(f"{ODD}:odd", timeout=6.0) as running:
         stopped, interrupted, ended, deaf = (
             running.run(asked(batch_size=size, num_workers=2)) for size in (2, 3, 4, 5)
@@ -46,7 +46,7 @@ def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
     setup = msgspec.structs.replace(
         setup_of(f"{CLINGING}:hanging", seconds="3600"), probe=False, build_timeout_seconds=1.0
     )
-    with TrialHost(setup) as host, pytest.raises(TargetError, match="not over after 1.00 s") as raised:
+    with TrialHost(setup) as host, pytest.raises(TargetError, match=r"not over after 1\.00 s") as raised:
         host.ready()
     assert re.search(r"it stood in clinging_targets\.py:\d+ \(hanging\)", str(raised.value))
     assert "most recent call first" in (raised.value.hint or "")

@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_record, make_result
+from test_store import header_of
 from torch.utils.data import Dataset, IterableDataset
 
+from factories import make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import OutputError, TargetError
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
 from loadtune.measure.stream import Stream
-from loadtune.measure.witness import FILE_PREFIX
+from loadtune.measure.witness import FETCHING, FILE_PREFIX
 from loadtune.record.store import RunStore
 from loadtune.run.postmortem import hung
 from loadtune.run.protocol import Channel, Unusable
 from loadtune.run.stands import parse, silent
 from loadtune.units import brief
 from loadtune.workloads.source import source_from_workload
-from test_store import header_of
 
 
 class Sized(Dataset[Any]):
@@ -53,6 +53,11 @@ class Unsayable:
         raise ValueError("no words")
 
     __repr__ = __str__
+
+
+class Wrapper:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
 
 
 class Unsized(IterableDataset[Any]):
@@ -89,7 +94,7 @@ def test_an_iterable_data_set_need_not_know_its_length() -> None:
 def test_a_sample_that_raises_at_the_first_look_is_named(raised: type[Exception]) -> None:
     """The index of the only sample that raises is in the error, with what was raised as its cause."""
     source = source_from_workload(Workload(dataset=Sized(50, raised, at=37)), "odd")
-    with pytest.raises(SampleError, match="^37$") as seen:
+    with pytest.raises(SampleError, match=r"^37$") as seen:
         probe(source, device="cpu", seed=0)
     assert type(seen.value.__cause__) is raised
 
@@ -130,16 +135,10 @@ def test_a_message_with_a_name_that_is_no_text_arrives() -> None:
 
 def test_a_lambda_below_many_wrappers_is_found_and_its_path_can_be_read() -> None:
     """Twelve wrappers deep the lambda itself is named; the middle of its path is left out, and so is a bad key."""
-
-    class Wrapper:
-        def __init__(self, inner: Any) -> None:
-            self.inner = inner
-
     inner: Any = {Unsayable(): lambda: 1}
     for _ in range(12):
         inner = Wrapper(inner)
     dataset = Sized(3)
-    dataset.length = 3
     dataset.transform = inner  # type: ignore[attr-defined]
     found = unpicklable(source_from_workload(Workload(dataset=dataset), "odd")) or ""
     assert found.startswith("dataset.transform.inner.inner … 7 more … .inner.inner.inner[Unsayable] (function ")
@@ -179,7 +178,7 @@ def test_processes_that_do_not_answer_are_told_by_their_state(tmp_path: Path) ->
 
 def test_a_stand_is_that_of_the_thread_that_loads() -> None:
     """Where another thread of the process answers, the place is still that of the one in the data set."""
-    fetch = os.path.join("torch", "utils", "data", "_utils", "fetch.py")
+    fetch = FETCHING
     text = (
         'Thread 0x1 (most recent call first):\n  File "/mine.py", line 3 in __getitem__\n'
         f'  File "/x/{fetch}", line 50 in fetch\n\n'
