@@ -256,12 +256,13 @@ def without_trend(table: Mapping[Key, Sequence[Repeat]]) -> dict[Key, tuple[Repe
     """Return the table with a clear common trend taken out, for comparing; unchanged where there is none.
 
     Blocks cancel what differs between them; a machine that slows *within* a block favours whoever came first in it.
+    The rates are those of the machine as it was in the last trial.
     """
     found = trend(table)
     if found is None or not found.clear:
         return {key: tuple(repeats) for key, repeats in table.items()}
-    slope = found.log_per_second
+    slope, end = found.log_per_second, max(one.at_seconds for repeats in table.values() for one in repeats)
     return {
-        key: tuple(replace(one, log_rate=one.log_rate - slope * one.at_seconds) for one in repeats)
+        key: tuple(replace(one, log_rate=one.log_rate - slope * (one.at_seconds - end)) for one in repeats)
         for key, repeats in table.items()
     }
