@@ -38,6 +38,8 @@ class Choice:
     """Of the fastest over the chosen."""
     ahead_of_chosen: Mapping[str, Difference] = field(default_factory=dict)
     """Of every other row within the limits over the chosen."""
+    tie: float = 0.0
+    """Rates no further apart than this share count as equal."""
     verified: bool = False
     """Whether the chosen one was measured again after it was picked out."""
 
@@ -87,7 +89,7 @@ def choose(
     chosen = settled(cheapest, final, game, usual=probe.baseline.drop_last, tie=tie)
     if _same_epoch(chosen, fastest):
         fastest = chosen
-    return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline)
+    return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
 
 
 def _may_be_chosen(
@@ -133,6 +135,7 @@ def _choice(
     fastest: TrialResult,
     tied: Sequence[TrialResult],
     baseline: str | None,
+    tie: float,
 ) -> Choice:
     ids = tuple(dict.fromkeys([*(row.config_id for row in tied), chosen.config_id]))
     marked = [
@@ -151,6 +154,7 @@ def _choice(
             for row in judged
             if row.within_limits and row.config_id in game.table and row.config_id != chosen.config_id
         },
+        tie=tie,
         verified=chosen.config_id in game.verified,
     )
 
@@ -238,9 +242,11 @@ def _with_limits(
 def with_pareto(rows: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
     """Return the rows with ``pareto`` set where no other is faster without needing more host memory, nor less needy."""
     points = {
-        row.config_id: (rate, row.host_peak_bytes)
+        row.config_id: (rate, needed)
         for row in rows
-        if row.status == "ok" and row.host_peak_bytes is not None and (rate := judged_rate(row)) is not None
+        if row.status == "ok"
+        and (needed := memory.needed_bytes(row)) is not None
+        and (rate := judged_rate(row)) is not None
     }
 
     best: set[tuple[float, int]] = set()

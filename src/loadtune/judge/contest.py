@@ -83,12 +83,14 @@ def _contest(
     records: Sequence[TrialRecord],
     probe: Probe,
 ) -> Contest[Key]:
-    level = without_trend({key: each for key, each in found.items() if each})
+    rated = {key: each for key, each in found.items() if each}
+    # Rows that differ in drop_last alone share their trials: those count once.
+    single = {groups[key]: key for key in reversed(rated)}.values()
+    level = without_trend(rated, {key: rated[key] for key in single})
+    once = {key: level[key] for key in single}
     trials = by_group(records)
     fresh = {r.block for each in trials.values() for r in measured(each) if r.phase == "verify"}
     verified = frozenset(key for key in level if is_verified(trials[groups[key]]))
-    # Rows that differ in drop_last alone share their trials: those count once.
-    once = {key: level[key] for key in {groups[key]: key for key in reversed(level)}.values()}
     noise = spread(once)
     selected = {key for key in once if key in verified and groups[key] != probe.baseline.steady}
     moods = _moods(once, fresh, selected, noise)

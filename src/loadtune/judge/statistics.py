@@ -252,13 +252,16 @@ def trend(table: Mapping[Key, Sequence[Repeat]]) -> Trend | None:
     return Trend(log_per_second=slope, standard_error=error, seconds=max(times) - min(times))
 
 
-def without_trend(table: Mapping[Key, Sequence[Repeat]]) -> dict[Key, tuple[Repeat, ...]]:
+def without_trend(
+    table: Mapping[Key, Sequence[Repeat]], told_by: Mapping[Key, Sequence[Repeat]] | None = None
+) -> dict[Key, tuple[Repeat, ...]]:
     """Return the table with a clear common trend taken out, for comparing; unchanged where there is none.
 
     Blocks cancel what differs between them; a machine that slows *within* a block favours whoever came first in it.
-    The rates are those of the machine as it was in the last trial.
+    The rates are those of the machine as it was in the last trial. ``told_by`` is what the trend is read from: each
+    trial once.
     """
-    found = trend(table)
+    found = trend(table if told_by is None else told_by)
     if found is None or not found.clear:
         return {key: tuple(repeats) for key, repeats in table.items()}
     slope, end = found.log_per_second, max(one.at_seconds for repeats in table.values() for one in repeats)
