@@ -25,8 +25,8 @@ PRIOR_TRIAL_SD = 0.05
 PRIOR_WINDOWS = 4
 """Weight, in degrees of freedom, of what all trials say about noise against what one says about its own."""
 MAX_AUTOCORRELATION = 0.9
-CLEAR_TREND = 2.5
-"""Standard errors from zero at which a trend is taken for real."""
+CLEAR_TREND = 0.995
+"""Confidence, to one side, at which a trend is taken for real: 2.6 standard errors from zero with many trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +215,12 @@ class Trend:
     standard_error: float
     seconds: float
     """Measuring time that the trend was seen over."""
+    df: float
 
     @property
     def clear(self) -> bool:
         """Whether it can be told from no change."""
-        return abs(self.log_per_second) > CLEAR_TREND * self.standard_error
+        return abs(self.log_per_second) > student_t(CLEAR_TREND, self.df) * self.standard_error
 
     @property
     def total_share(self) -> float:
@@ -249,7 +250,7 @@ def trend(table: Mapping[Key, Sequence[Repeat]]) -> Trend | None:
     residual = sum((y - slope * x) ** 2 for x, y in points)
     times = [one.at_seconds for repeats in table.values() for one in repeats]
     error = math.sqrt(residual / df / across)
-    return Trend(log_per_second=slope, standard_error=error, seconds=max(times) - min(times))
+    return Trend(log_per_second=slope, standard_error=error, seconds=max(times) - min(times), df=df)
 
 
 def without_trend(

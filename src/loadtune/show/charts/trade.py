@@ -104,7 +104,7 @@ def _trade_sentence(result: RunResult, points: tuple[TradePoint, ...], front: tu
         says += f" The pick takes {format_bytes(pick.host_peak_bytes)} for {reached} of the highest rate."
     limit = result.limits.host_memory_bytes
     if limit is not None:
-        over = sum(point.mark == "over" for point in points)
+        over = sum(point.host_peak_bytes > limit for point in points)
         whose = (
             "no measured configuration is" if over == 0 else f"{format_count(over)} of {format_count(len(points))} are"
         )
