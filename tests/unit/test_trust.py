@@ -13,19 +13,19 @@ import pytest
 from scripted_machine import MIB, Machine, a_probe, a_record
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import SweepPlan
+from loadtune.describe.plan import Consumer, SweepPlan
 from loadtune.judge.choose import Choice, choose, judged_rate
 from loadtune.judge.contest import contest
 from loadtune.judge.gain import is_known, is_told, range_words
 from loadtune.judge.lean import need_bytes
 from loadtune.judge.reasons import chosen_reason
+from loadtune.judge.step_findings import wait_share
 from loadtune.judge.strategy import next_step
 from loadtune.judge.summary import summarise
 from loadtune.record.results import EpochMeasurement, Interval, MemoryLimits, TrialRecord
 
 BASE = LoaderConfig(batch_size=64)
 GRID = tuple(LoaderConfig(batch_size=size, num_workers=count) for count in (0, 1, 2) for size in (64, 128))
-HEAVY = {"window_sd": 0.1, "trial_sd": 0.15, "block_sd": 0.2}
 
 
 def noisy_sweep(
@@ -114,9 +114,9 @@ def test_a_phase_in_which_the_machine_is_slow_moves_no_ratio() -> None:
     rates = {0: 1000.0, 1: 1500.0, 2: 2000.0}
     records: list[TrialRecord] = []
     for block, (phase, speed, counts) in enumerate(
-        [("screen", 1.0, (0, 1, 2)), *[("race", 1.0, (0, 1, 2))] * 2, *[("verify", 0.5, (0, 2))] * 3]
+        [("screen", 1.0, (0, 1, 2)), *[("race", 1.0, (0, 1, 2))] * 2, *[("verify", 0.5, (0, 2))] * 4]
     ):
-        for count in counts:
+        for count in counts[:: 1 if block % 2 else -1]:
             wobble = 1 + 0.004 * ((block + count) % 3 - 1)
             config = LoaderConfig(batch_size=64, num_workers=count)
             windows = [rates[count] * speed * wobble] * 2
@@ -126,7 +126,7 @@ def test_a_phase_in_which_the_machine_is_slow_moves_no_ratio() -> None:
     by_id = {row.config_id: row.samples_per_second or 0.0 for row in choice.rows}
     assert (choice.chosen, choice.verified) == ("b64-w2", True)
     assert by_id["b64-w2"] / by_id["b64-w1"] == pytest.approx(2000 / 1500, rel=0.05)
-    assert by_id["b64-w2"] / by_id["b64-w0"] == pytest.approx(2.0, rel=0.02)
+    assert by_id["b64-w2"] / by_id["b64-w0"] == pytest.approx(2.0, rel=0.03)
     assert contradictions(choice) == []
 
 
@@ -202,8 +202,7 @@ def test_the_last_batch_is_dropped_only_for_a_reason(
 
 
 def test_the_leanest_comes_next_where_all_was_over_the_limit() -> None:
-    """Once everything measured is over the limit, the next trial is the one that needs least, and then what fits wins."""
-    machine = Machine(rate=lambda config: 1000.0 * (1 + config.num_workers), seed=5, window_sd=0.01)
+    """Once everything measured is over the limit, the next trial is the one that needs least."""
     peaks = {0: 400 * MIB, 1: 700 * MIB, 2: 900 * MIB}
     limits, plan = MemoryLimits(host_memory_bytes=500 * MIB), SweepPlan(target="x", time_budget_seconds=40.0)
     big = tuple(LoaderConfig(batch_size=size, num_workers=count) for count in (1, 2) for size in (64, 128, 256, 512))
@@ -217,7 +216,6 @@ def test_the_leanest_comes_next_where_all_was_over_the_limit() -> None:
     orders = {next_step(replace(plan, seed=seed), grid, fitting, 5.0, probe=probe, limits=limits) for seed in range(8)}
     assert len({after.config for after in orders if after}) > 1  # at random again
     assert need_bytes(big[0], 1.0) < need_bytes(big[4], 1.0)
-    assert machine.records == []
 
 
 @pytest.mark.parametrize(
@@ -233,3 +231,19 @@ def test_what_a_gain_says(low: float, high: float, known: bool, told: bool) -> N
 def test_the_ends_of_a_gain_have_two_digits() -> None:
     """An interval that says little is not given with more digits than it has."""
     assert range_words(Interval(estimate=2.87, low=0.0312, high=321.4)) == "0.031 to 320"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fewest_workers_that_keep_a_step_fed_are_chosen(seed: int) -> None:
+    """A step of 40 ms takes 1,600 samples/s in batches of 64: of workers with 700/s each the three that feed it win."""
+    grid = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(7))
+    machine = Machine(
+        rate=lambda config: min(1600.0, 700.0 * max(1, config.num_workers)), seed=seed, window_sd=0.01, trial_sd=0.01
+    )
+    plan = SweepPlan(target="x", consumer=Consumer(step_seconds=0.04))
+    choice = chosen_of(machine.sweep(plan, grid), grid)
+    chosen = next(row for row in choice.rows if row.chosen)
+    assert chosen.num_workers == 3
+    share = wait_share(chosen, 0.04)
+    assert share is not None
+    assert share < 0.05

@@ -9,12 +9,13 @@ from scripted_machine import MIB, Machine, a_probe, a_record, an_environment
 
 from loadtune.api import Run
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Limits, SweepPlan
+from loadtune.describe.plan import Consumer, Limits, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import NothingFitsError
 from loadtune.explain import pages
 from loadtune.judge.lack import lack
 from loadtune.judge.verdict import conclude
+from loadtune.record.failure import Alone, FailureEvidence
 from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.show.leaders import marks
 from loadtune.show.summary import gain_number, gain_sentence
@@ -393,3 +394,45 @@ def test_order_of_records_does_not_matter(*, shuffled: bool) -> None:
     records = verified({config: (by_workers(config),) * 3 for config in GRID})
     expected = concluded(records)
     assert concluded(records[::-1] if shuffled else list(records)).trials == expected.trials
+
+
+def test_one_step_time_for_several_batch_sizes_is_warned_of() -> None:
+    """A step time is held per batch: with two sizes LT032 says that the larger is favoured, with one it is silent."""
+    plan = SweepPlan(target="x", consumer=Consumer(step_seconds=0.02))
+    grid = (BASE, LoaderConfig(batch_size=512))
+    records = verified({grid[0]: (1000.0,) * 3, grid[1]: (2000.0,) * 3})
+    finding = found(concluded(records, configs=grid, plan=plan), "LT032")
+    assert finding is not None
+    assert finding.message.startswith("the step of 20.0 ms is held for each batch, whatever its size: 512 samples")
+    assert "--batch-size 64 --step-time 20ms" in finding.advice
+    assert found(concluded(records, configs=grid), "LT032") is None
+    one = concluded(verified({BASE: (1000.0,) * 3}), configs=(BASE,), plan=plan)
+    assert found(one, "LT032") is None
+
+
+def test_samples_that_were_never_loaded_are_named_where_others_failed() -> None:
+    """Where a trial failed on a sample and the pick's trials read a tenth of the data each, LT033 says what is left."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID[:2]})
+    records = [replace(one, steady=replace(one.steady, passes=0.1)) for one in records if one.steady is not None]
+    evidence = FailureEvidence(alone=Alone(loaded=3, sample="37"))
+    failed = replace(
+        a_record(GRID[2], order=99, status="failed"), failure_kind="worker_killed", failure_evidence=evidence
+    )
+    finding = found(concluded([*records, failed]), "LT033")
+    assert finding is not None
+    assert "1 trial failed as one sample can make it (sample 37)" in finding.message
+    assert finding.numbers["seen_share"] == pytest.approx(1 - 0.9**4)
+    assert finding.numbers["samples_not_loaded"] == pytest.approx(50_000 * 0.9**4, abs=1)
+    assert found(concluded(records), "LT033") is None
+    whole = [replace(one, steady=replace(one.steady, passes=1.2)) for one in records if one.steady is not None]
+    assert found(concluded([*whole, failed]), "LT033") is None
+    other = replace(failed, failure_kind="shm_full")
+    assert found(concluded([*records, other]), "LT033") is None
+
+
+def test_nothing_is_as_fast_as_can_be_told() -> None:
+    """Where noise hides whether anything is faster than the defaults, LT007 does not call them as fast as any."""
+    noisy = {GRID[0]: (1000.0, 1300.0, 800.0), GRID[1]: (1010.0, 700.0, 1200.0), GRID[2]: (900.0, 1400.0, 750.0)}
+    finding = found(concluded(verified(noisy)), "LT007")
+    assert finding is not None
+    assert finding.message.startswith("nothing that was tried can be told to be faster than torch's defaults")

@@ -42,10 +42,11 @@ def finding(case: Case) -> Finding | None:
     if share is None or share >= ALL:
         return None
     missed = round((1 - share) * samples)
+    they = "it" if len(failed) == 1 else "them"
     return Finding(
         code="LT033",
         severity="warning",
-        message=f"{counted(len(failed), 'trial')} failed as one sample can make them{_named(failed)}, and the trials "
+        message=f"{counted(len(failed), 'trial')} failed as one sample can make {they}{_named(failed)}, and the trials "
         f"of the choice loaded about {format_share(share, 0)} of the data set: about {missed:,} of "
         f"{counted(samples, 'sample')} were never loaded with it, and it may fail on one of them as well",
         advice="load every sample once before training with it, as in: for batch in loader: pass; LT008 has what is "
