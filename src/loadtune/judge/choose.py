@@ -11,7 +11,7 @@ from loadtune.judge import memory
 from loadtune.judge.contest import Contest, contest
 from loadtune.judge.evidence import by_group, deciding, group_of, measured
 from loadtune.judge.growth import survey
-from loadtune.judge.last_batch import settled
+from loadtune.judge.last_batch import is_sibling, settled
 from loadtune.judge.outlook import outlook
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import Interval, MemoryLimits, Probe, TrialRecord, TrialResult
@@ -87,7 +87,7 @@ def choose(
     names = {row.config_id for row in final}
     cheapest = next(row for row in tied if row.config_id in names)
     chosen = settled(cheapest, final, game, usual=probe.baseline.drop_last, tie=tie)
-    if _same_epoch(chosen, fastest):
+    if _same_epoch(chosen, fastest) or is_sibling(game, chosen, fastest, tie=tie):
         fastest = chosen
     return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
 

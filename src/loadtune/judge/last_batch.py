@@ -34,6 +34,12 @@ def settled(
     return chosen if sure else other
 
 
+def is_sibling(game: Contest[str], row: TrialResult, other: TrialResult, *, tie: float) -> bool:
+    """Return whether two rows differ in ``drop_last`` alone, and by no more than the tie."""
+    same = row.config.steady == other.config.steady
+    return same and abs(epoch_gap(game, row, other).log_ratio) <= math.log1p(tie)
+
+
 def epoch_gap(game: Contest[str], row: TrialResult, other: TrialResult) -> Difference:
     """Return how far one of two rows that share their trials is ahead.
 

@@ -22,18 +22,21 @@ LONGEST_SECONDS = 1800.0
 
 def advice(case: Case, row: TrialResult, share: float) -> str:
     """Return how the rate of ``row`` would come to be known to ``share``, from the noise that was seen."""
-    sd, trials = trial_sd(case), needed_trials(case, share)
+    trials = needed_trials(case, share)
     seconds = _needed_seconds(case, row, trials)
     if trials <= verify.MAX_BLOCKS and seconds <= LONGEST_SECONDS:
         return (
             f"about {trials} trials of each would do at this noise, as with --time-budget {math.ceil(seconds)}s (the "
             f"interval narrows with the root of the time); {quiet_words(case)}"
         )
+    sd = trial_sd(case)
     reached = SURE * sd / math.sqrt(verify.MAX_BLOCKS)
+    most = _needed_seconds(case, row, verify.MAX_BLOCKS)
+    budget = f", as with --time-budget {math.ceil(most)}s" if most <= LONGEST_SECONDS else ""
     return (
-        f"more time alone does not help at this noise: trials of one configuration differ by {format_share(sd, 0)}, "
-        f"and {verify.MAX_BLOCKS} of them, the most that are made, would reach ±{format_share(reached, 0)}; "
-        f"{quiet_words(case)}"
+        f"±{format_share(share, 0)} is out of reach at this noise, where trials of one configuration differ by "
+        f"{format_share(sd, 0)}: {verify.MAX_BLOCKS} of them, the most that are made, would give about "
+        f"±{format_share(reached)}{budget}; {quiet_words(case)}"
     )
 
 

@@ -92,7 +92,9 @@ def looks_faster(result: RunResult) -> tuple[TrialResult, ...]:
     if best is None:
         return ()
     rows = (row for row in measured_trials(result) if row.within_limits is not False)
-    return tuple(row for row in rows if (judged_rate(row) or 0.0) > best * SAME)
+    # What differs in drop_last alone shares its trials, and is the same loader.
+    others = (row for row in rows if fastest is None or row.config.steady != fastest.config.steady)
+    return tuple(row for row in others if (judged_rate(row) or 0.0) > best * SAME)
 
 
 def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
