@@ -21,7 +21,7 @@ from loadtune.run.resume import load as load_result
 from loadtune.run.scratch import Scratch
 from loadtune.run.sweep import run_sweep
 from loadtune.show import outputs, page, tables
-from loadtune.units import parse_duration, parse_share, parse_size
+from loadtune.units import parse_duration, parse_share, parse_size, parse_step_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +196,8 @@ def sweep(
         persistent_workers: Whether to keep workers between epochs.
         in_order: Whether batches keep the sampler's order.
         multiprocessing_context: Start methods of the workers.
-        step_time: Time a consumer takes for a batch, ``"20ms"`` or seconds; None takes batches as they come.
+        step_time: Time a consumer takes for a batch of any size, ``"20ms"`` or a number of seconds; None takes batches
+            as they come.
         device: Where batches are copied: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
         time_budget: Hard bound on the time for trials, ``"60s"`` or seconds.
         precision: Half-width of the 95 % interval that is aimed at, ``"2%"`` or ``0.02``.
@@ -217,46 +218,66 @@ def sweep(
         OutputError: What was measured cannot be kept, as on a full disk; the trials before are, and ``load`` reads
             them.
     """
+    space = SearchSpace.parse(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        drop_last=drop_last,
+        prefetch_factor=prefetch_factor,
+        persistent_workers=persistent_workers,
+        in_order=in_order,
+        multiprocessing_context=multiprocessing_context,
+    )
     plan = SweepPlan(
-        target=dataset_or_target if isinstance(dataset_or_target, str) else f"<{type(dataset_or_target).__qualname__}>",
+        target=_name_of(dataset_or_target),
         target_args=dict(arguments or {}),
-        space=SearchSpace.parse(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            drop_last=drop_last,
-            prefetch_factor=prefetch_factor,
-            persistent_workers=persistent_workers,
-            in_order=in_order,
-            multiprocessing_context=multiprocessing_context,
-        ),
-        consumer=Consumer(step_seconds=parse_duration(step_time) if step_time is not None else 0.0, device=device),
+        space=space,
+        consumer=_consumer(step_time, device),
         measurement=Measurement(precision=parse_share(precision)),
-        limits=Limits(
-            host_memory=parse_size(host_memory) if host_memory is not None else None,
-            gpu_memory=parse_size(gpu_memory) if gpu_memory is not None else None,
-            max_batch_size=_positive(max_batch_size),
-        ),
+        limits=_limits(host_memory, gpu_memory, max_batch_size),
         time_budget_seconds=parse_duration(time_budget),
         trial_timeout_seconds=parse_duration(trial_timeout),
         cache=_cache_state(cache),
         seed=seed,
     )
-    with RunStore.create(output, force=force) if output is not None else nullcontext() as store, Scratch() as folder:
-        pickle_path = None if isinstance(dataset_or_target, str) else _pickled(dataset_or_target, plan.target, folder)
+    return _measured(plan, dataset_or_target, output=output, force=force, listener=listener or SilentListener())
+
+
+def _measured(
+    plan: SweepPlan, given: Any, *, output: str | os.PathLike[str] | None, force: bool, listener: Listener
+) -> Run:
+    """Return the run of a plan, kept in a directory where one is named."""
+    kept = RunStore.create(output, force=force, force_words="force=True") if output is not None else nullcontext()
+    with kept as store, Scratch() as folder:
         result = run_sweep(
             plan,
-            listener=listener or SilentListener(),
+            listener=listener,
             store=store,
             command=("loadtune.sweep",),
             environ=os.environ,
-            pickle_path=pickle_path,
+            pickle_path=None if isinstance(given, str) else _pickled(given, plan.target, folder),
         )
         run = Run(result, Path(output) if output is not None else None)
         if run.directory is not None:
             run.to_csv(run.directory / "trials.csv")
             run.to_html(run.directory / "report.html")
     return run
+
+
+def _name_of(given: Any) -> str:
+    return given if isinstance(given, str) else f"<{type(given).__qualname__}>"
+
+
+def _consumer(step_time: str | float | None, device: str) -> Consumer:
+    return Consumer(step_seconds=parse_step_time(step_time) if step_time is not None else 0.0, device=device)
+
+
+def _limits(host_memory: str | int | None, gpu_memory: str | int | None, max_batch_size: int | None) -> Limits:
+    return Limits(
+        host_memory=parse_size(host_memory) if host_memory is not None else None,
+        gpu_memory=parse_size(gpu_memory) if gpu_memory is not None else None,
+        max_batch_size=_positive(max_batch_size),
+    )
 
 
 def load(run_directory: str | os.PathLike[str]) -> Run:

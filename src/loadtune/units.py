@@ -73,6 +73,18 @@ def parse_duration(text: str | float) -> float:
     return number * factor
 
 
+def parse_step_time(text: str | float) -> float:
+    """Return the seconds that a step of ``20ms`` takes, or a number of seconds.
+
+    Raises:
+        UsageError: Not a time, negative, or text without a unit, which might mean seconds or milliseconds.
+    """
+    seconds = parse_duration(text)
+    if isinstance(text, str) and seconds > 0 and text.strip()[-1].isdigit():
+        raise UsageError(f"'{text.strip()}' has no unit: write {text.strip()}ms or {text.strip()}s")
+    return seconds
+
+
 def parse_share(text: str | float) -> float:
     """Return the fraction that ``2%`` or ``0.02`` stands for.
 

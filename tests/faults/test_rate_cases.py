@@ -11,7 +11,7 @@ from single_trials import HARD, asked, best_rate, rate_of, steady_of, trial_host
 
 import loadtune
 from loadtune.describe.plan import Measurement
-from loadtune.judge.findings import _changing
+from loadtune.judge.noise_findings import _changing
 from loadtune.run.supervisor import Supervisor
 
 pytestmark = pytest.mark.alone

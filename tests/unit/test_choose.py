@@ -12,7 +12,8 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice, choose, cost
 from loadtune.judge.lack import lack
-from loadtune.judge.reasons import chosen_reason, label, shortfall
+from loadtune.judge.reasons import chosen_reason, label
+from loadtune.judge.shortfall import shortfall
 from loadtune.judge.summary import summarise
 from loadtune.record.results import EpochMeasurement, MemoryLimits, TrialRecord
 
@@ -76,7 +77,7 @@ def test_the_reason_is_a_sentence_with_its_numbers() -> None:
     reason = chosen_reason(chosen_of(trials(rates, peaks)))
     assert reason.startswith("8 workers, batch 256: 5,3")
     assert "± " in reason
-    assert "2.1 × torch's defaults with batch 64; 12 workers are no faster (+0." in reason
+    assert "2.15 ± 0.02 × torch's defaults with batch 64; 12 workers are no faster (+0." in reason
     assert reason.endswith("and take 1.3 GiB more")
 
 

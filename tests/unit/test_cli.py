@@ -63,6 +63,7 @@ BAD_INPUT = [
     (["sweep", "--host-memory", "150%"], "--host-memory: size '150%'"),
     (["sweep", "--gpu-memory", "-1GiB"], "--gpu-memory: '-1GiB'"),
     (["sweep", "--max-batch-size", "0"], "--max-batch-size: '0'"),
+    (["sweep", "--step-time", "20"], "--step-time: '20' has no unit: write 20ms or 20s"),
     (["sweep", "--step-time", "20mss"], "--step-time: time '20mss'"),
     (["sweep", "--time-budget", "0"], "--time-budget: '0'"),
     (["sweep", "--time-budget", "-1s"], "--time-budget: '-1s' is no time: it must be above 0"),

@@ -23,11 +23,11 @@ from factories import (
 )
 from hostile import hostile_text, is_harmless_on_a_terminal
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import SweepPlan
+from loadtune.describe.plan import Consumer, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.record.results import Cost, Interval, MemoryLimits, RunResult
 from loadtune.run.events import Progress
-from loadtune.show import live, page, summary, tables
+from loadtune.show import article, live, page, summary, tables
 from loadtune.show.terminal import PlainListener, RichListener, print_result
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -76,7 +76,7 @@ def test_the_result_says_what_to_do() -> None:
         "Batch 512 is no faster (+0.8 %, within noise)",
         "1.86 ± 0.04 × the rate over an epoch of torch's defaults (0 workers, batch 64)",
         "Fastest: 2 workers, batch 512",
-        "645 MiB at the peak, 72 % of the 900 MiB allowed",
+        "645 MiB needed, 72 % of the 900 MiB allowed",
         "50,000 / 256 = 195.3",
         "31.0 s of work in series",
         "LT001",
@@ -132,9 +132,30 @@ def test_only_what_was_measured_again_is_called_so() -> None:
 
 def test_a_wide_gain_is_told_by_its_ends() -> None:
     """A half-width of more than a third of the gain gives way to the interval's two ends."""
-    wide = make_result(gain=Interval(estimate=3.2, low=0.6, high=11.4))
-    assert "3.2 × (0.6 to 11.4) the rate over an epoch of torch's defaults" in printed(wide, 200)
-    assert "<b>3.2</b> × (0.6 to 11.4)" in page.render(wide)
+    wide = make_result(gain=Interval(estimate=3.2, low=2.0, high=5.4))
+    assert "3 × (2 to 5) the rate over an epoch of torch's defaults" in printed(wide, 200)
+    assert "<b>3</b> × (2 to 5)" in page.render(wide)
+
+
+def test_a_gain_that_spans_more_than_a_factor_of_two_is_not_known() -> None:
+    """From 0.03 to 320 times is no gain: it is said to be unknown, and the estimate is shown nowhere."""
+    text = printed(make_result(gain=Interval(estimate=2.87, low=0.03, high=320.0)), 200)
+    assert "The gain over torch's defaults (0 workers, batch 64) is not known at this noise: 0.03 to 320 times" in text
+    assert "2.87" not in text
+
+
+def test_a_step_is_said_to_be_fed_or_not() -> None:
+    """With a step of a fixed time the share of the time that it waits is said, and whether that keeps it fed."""
+    result = make_result()
+    best = result.trial("b256-w2-drop")
+    assert best is not None
+    full = 256 / (best.samples_per_second or 0.0)
+    for share, waits in ((0.99, "1.0 %"), (0.6, "40 %")):
+        plan = dataclasses.replace(result.plan, consumer=Consumer(step_seconds=share * full))
+        text = printed(dataclasses.replace(result, plan=plan), 200)
+        assert f"fed: the step waits {waits} of the time" in text
+        assert ("does not keep" in text) is (share < 0.9)
+    assert "the step waits" not in printed(result, 200)
 
 
 def test_a_slow_epoch_is_said_everywhere() -> None:
@@ -164,7 +185,7 @@ def test_one_of_a_kind_is_singular() -> None:
     result = make_result(
         probe=make_probe(dataset_samples=1), best=None, fastest=None, baseline=None, cost=Cost(seconds=2.0, trials=1)
     )
-    rows = summary.document_rows(result, trial)
+    rows = article.document_rows(result, trial)
     assert [row.seen for row in rows[:2]] == [
         "1 batch, of 1 sample",
         "an epoch takes 600 ms in the main process, 120 % of KBT",
@@ -177,7 +198,7 @@ def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()
     text = printed(make_result(best=result.baseline), 200)
-    assert "That is torch's defaults (0 workers, batch 64): nothing measured was better." in text
+    assert "That is torch's defaults (0 workers, batch 64): nothing measured is told to be better." in text
 
 
 def test_a_run_without_a_length_or_memory_is_printed() -> None:
@@ -222,8 +243,8 @@ def test_the_plain_listener_writes_one_line_a_trial() -> None:
     assert stream.getvalue().splitlines() == [
         "preparing cifar10",
         "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at most 1.0 GiB",
-        "12.0 s: 2 workers, batch 256: 2,835 samples/s, 412 MiB",
-        "12.0 s: 2 workers, batch 256: failed, <script>alert('x')</script> [bold red]x[/] red =1+1 | `a` second line",
+        "12.0 s, first look: 2 workers, batch 256: 2,835 samples/s, 412 MiB",
+        "12.0 s, first look: 2 workers, batch 256: failed, <script>alert('x')</script> [bold red]x[/] red =1+1 | `a` second line",  # noqa: E501
     ]
 
 

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 from loadtune.describe.plan import CacheState, Consumer, Limits, Measurement, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import LoadtuneError, UsageError
-from loadtune.units import parse_duration, parse_share, parse_size
+from loadtune.units import parse_duration, parse_share, parse_size, parse_step_time
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ class ConsumerOptions:
         """Return the consumer that these options describe."""
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"--device '{self.device}' is not a device: write auto, cpu, cuda or cuda:0")
-        return Consumer(step_seconds=parsed("--step-time", self.step_time, duration), device=self.device)
+        return Consumer(step_seconds=parsed("--step-time", self.step_time, step_time), device=self.device)
 
 
 @group("Measurement", 3)
@@ -284,6 +284,12 @@ def duration(text: str) -> float:
     if _BELOW_ZERO.match(text):
         raise UsageError(f"'{text}' is no time: it must be above 0, or 0 for none")
     return parse_duration(text)
+
+
+def step_time(text: str) -> float:
+    """Return the seconds of a step; a bare number might be meant in seconds or in milliseconds, and is refused."""
+    duration(text)
+    return parse_step_time(text)
 
 
 def share(text: str) -> float:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import memory
-from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, measured, middles, objective_of, repeats
+from loadtune.judge.contest import Contest, contest
+from loadtune.judge.evidence import by_group, deciding, group_of, measured
 from loadtune.judge.growth import survey
+from loadtune.judge.last_batch import is_sibling, settled
 from loadtune.judge.outlook import outlook
-from loadtune.judge.statistics import (
-    Difference,
-    Repeat,
-    Spread,
-    adjusted_means,
-    difference,
-    spread,
-    without_trend,
-)
+from loadtune.judge.statistics import Difference
 from loadtune.record.results import Interval, MemoryLimits, Probe, TrialRecord, TrialResult
 
 GIVE_AWAY = 2.5
@@ -42,58 +36,12 @@ class Choice:
     """Rate of the chosen over the baseline's: over a whole epoch where N is known, else steady."""
     behind_chosen: Difference | None = None
     """Of the fastest over the chosen."""
+    ahead_of_chosen: Mapping[str, Difference] = field(default_factory=dict)
+    """Of every other row within the limits over the chosen."""
+    tie: float = 0.0
+    """Rates no further apart than this share count as equal."""
     verified: bool = False
     """Whether the chosen one was measured again after it was picked out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """The rates that are compared, of every row that has one."""
-
-    table: dict[str, tuple[Repeat, ...]]
-    """Deciding repeats by row: those of the verification where there are any."""
-    earlier: dict[str, tuple[Repeat, ...]]
-    """Repeats from before the verification."""
-    noise: Spread
-    verified: frozenset[str]
-
-    def standing(self, ids: Collection[str]) -> dict[str, float]:
-        """Return the mean log rate of each row, blocks taken out, comparable among ``ids``: of like evidence."""
-        table = self.table if self.verified.issuperset(ids) else self.earlier
-        return adjusted_means({key: table[key] or self.table[key] for key in ids})
-
-    def against(self, first: str, second: str) -> Difference:
-        """Return the difference of two rows on like evidence: fresh with fresh, else what came before."""
-        if {first, second} <= self.verified or not {first, second} & self.verified:
-            return difference(self.table[first], self.table[second], self.noise)
-        ours, theirs = self.earlier.get(first, ()), self.earlier.get(second, ())
-        if not ours or not theirs:
-            return difference(self.table[first], self.table[second], self.noise)
-        return difference(ours, theirs, self.noise)
-
-
-def contest(rows: Sequence[TrialResult], records: Sequence[TrialRecord], probe: Probe) -> Contest:
-    """Return what the rows with a rate are compared by: the rate over an epoch, or steady where N is unknown."""
-    groups, at = by_group(records), middles(records)
-    everything: dict[str, tuple[Repeat, ...]] = {}
-    for row in rows:
-        if row.status == "ok" and row.samples_per_second is not None:
-            found = repeats(groups.get(group_of(row.config), []), objective_of(row.config, probe), at)
-            if found:
-                everything[row.config_id] = found
-    level = without_trend(everything)
-    fresh = {r.block for trials in groups.values() for r in measured(trials) if r.phase == "verify"}
-    rows_by_id = {row.config_id: row for row in rows}
-    verified = frozenset(key for key in level if is_verified(groups[group_of(rows_by_id[key].config)]))
-    firsts = {
-        group_of(rows_by_id[key].config): key for key in reversed(level)
-    }  # siblings share trials: count them once
-    return Contest(
-        table={k: tuple(x for x in v if (x.block in fresh) == (k in verified)) for k, v in level.items()},
-        earlier={k: tuple(x for x in v if x.block not in fresh) for k, v in level.items()},
-        noise=spread({key: level[key] for key in firsts.values()}),
-        verified=verified,
-    )
 
 
 def choose(
@@ -127,26 +75,32 @@ def choose(
     judged = _with_limits(rows, records, limits, max_batch_size, probe)
     baseline = next((row.config_id for row in judged if row.config == probe.baseline), None)
     game = contest(judged, records, probe)
-    pool = [
-        row
-        for row in judged
-        if row.within_limits
+    pool = [row for row in judged if _may_be_chosen(row, game, eligible, excluded)]
+    if not pool:
+        return Choice(rows=with_pareto(judged), baseline=baseline)
+    final = _final(pool, game, tie, probe.baseline)
+    fastest = max(final, key=lambda row: (game.levels[row.config_id], -row.num_workers))
+    tied = sorted(
+        (row for row in pool if is_tied(game.against(row.config_id, fastest.config_id), tie)),
+        key=cost,
+    )
+    names = {row.config_id for row in final}
+    cheapest = next(row for row in tied if row.config_id in names)
+    chosen = settled(cheapest, final, game, usual=probe.baseline.drop_last, tie=tie)
+    if _same_epoch(chosen, fastest) or is_sibling(game, chosen, fastest, tie=tie):
+        fastest = chosen
+    return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
+
+
+def _may_be_chosen(
+    row: TrialResult, game: Contest[str], eligible: Collection[LoaderConfig] | None, excluded: Collection[str]
+) -> bool:
+    return (
+        row.within_limits is True
         and row.config_id in game.table
         and row.config_id not in excluded
         and (eligible is None or row.config in eligible)
-    ]
-    if not pool:
-        return Choice(rows=with_pareto(judged), baseline=baseline)
-    final = _final(pool, game, tie)
-    standing = game.standing([row.config_id for row in final])
-    fastest = max(final, key=lambda row: (standing[row.config_id], -row.num_workers))
-    ahead = {row.config_id: game.against(row.config_id, fastest.config_id) for row in pool}
-    tied = sorted((row for row in pool if is_tied(ahead[row.config_id], tie)), key=cost)
-    names = {row.config_id for row in final}
-    chosen = next(row for row in tied if row.config_id in names)
-    if _same_epoch(chosen, fastest):
-        fastest = chosen
-    return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline)
+    )
 
 
 def _same_epoch(row: TrialResult, other: TrialResult) -> bool:
@@ -155,30 +109,35 @@ def _same_epoch(row: TrialResult, other: TrialResult) -> bool:
     return row.config.steady == other.config.steady and same
 
 
-def _final(pool: Sequence[TrialResult], game: Contest, tie: float) -> Sequence[TrialResult]:
-    """Return the rows that can be chosen: those measured again, if one of the best is among them.
+def _final(
+    pool: Sequence[TrialResult], game: Contest[str], tie: float, baseline: LoaderConfig
+) -> Sequence[TrialResult]:
+    """Return the rows that can be chosen: those measured again, unless another is told to be faster than all of them.
 
-    A verification that the time budget cut short may hold nothing but the baseline; then what came before decides.
+    The baseline, which nobody picked out, needs no second look. Where nothing else had one, as in a verification that
+    the time budget cut short, it is chosen from alone only if it is tied with the best.
     """
-    again = [row for row in pool if row.config_id in game.verified]
-    before = adjusted_means({row.config_id: game.earlier[row.config_id] for row in pool if game.earlier[row.config_id]})
-    if not again or not before:
-        return again or pool
-    best = game.earlier[max(before, key=lambda key: before[key])]
-    compared = (difference(game.earlier[row.config_id], best, game.noise) for row in again if row.config_id in before)
-    return again if any(is_tied(gap, tie) for gap in compared) else pool
+    again = [row for row in pool if row.config_id in game.verified or row.config.steady == baseline.steady]
+    rest = [row for row in pool if row not in again]
+    if not rest or not any(row.config_id in game.verified for row in again):
+        return pool
+    best, rival = (max(rows, key=lambda row: game.levels[row.config_id]).config_id for rows in (again, rest))
+    if all(row.config.steady == baseline.steady for row in again):
+        return again if is_tied(game.against(best, rival), tie) else pool
+    return pool if told_faster(game.against(rival, best), tie) else again
 
 
 def _choice(
     judged: Sequence[TrialResult],
-    game: Contest,
+    game: Contest[str],
     *,
     chosen: TrialResult,
     fastest: TrialResult,
     tied: Sequence[TrialResult],
     baseline: str | None,
+    tie: float,
 ) -> Choice:
-    ids = tuple(row.config_id for row in tied)
+    ids = tuple(dict.fromkeys([*(row.config_id for row in tied), chosen.config_id]))
     marked = [
         replace(row, tied_with_best=row.config_id in ids, chosen=row.config_id == chosen.config_id) for row in judged
     ]
@@ -190,14 +149,28 @@ def _choice(
         tied=ids,
         gain=_gain(game, chosen.config_id, baseline),
         behind_chosen=game.against(fastest.config_id, chosen.config_id),
+        ahead_of_chosen={
+            row.config_id: game.against(row.config_id, chosen.config_id)
+            for row in judged
+            if row.within_limits and row.config_id in game.table and row.config_id != chosen.config_id
+        },
+        tie=tie,
         verified=chosen.config_id in game.verified,
     )
 
 
-def _gain(game: Contest, chosen: str, baseline: str | None) -> Interval | None:
+def _gain(game: Contest[str], chosen: str, baseline: str | None) -> Interval | None:
     if baseline is None or baseline not in game.table:
         return None
     return Interval(estimate=1.0, low=1.0, high=1.0) if chosen == baseline else game.against(chosen, baseline).ratio()
+
+
+def told_faster(ahead: Difference, tie: float) -> bool:
+    """Return whether one is faster than another by more than the tie, beyond the noise (one-sided 99 %).
+
+    What is asked about is mostly the best of several, and flattered by that.
+    """
+    return 2 * ahead.log_ratio - ahead.upper(0.99) > math.log1p(tie)
 
 
 def is_tied(ahead: Difference, tie: float) -> bool:
@@ -269,9 +242,11 @@ def _with_limits(
 def with_pareto(rows: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
     """Return the rows with ``pareto`` set where no other is faster without needing more host memory, nor less needy."""
     points = {
-        row.config_id: (rate, row.host_peak_bytes)
+        row.config_id: (rate, needed)
         for row in rows
-        if row.status == "ok" and row.host_peak_bytes is not None and (rate := judged_rate(row)) is not None
+        if row.status == "ok"
+        and (needed := memory.needed_bytes(row)) is not None
+        and (rate := judged_rate(row)) is not None
     }
 
     best: set[tuple[float, int]] = set()

@@ -13,6 +13,9 @@ from loadtune.record.results import Probe, TrialRecord
 SPOILT = ("failed", "hung", "refused")
 """A configuration with one such trial is never chosen, whatever its other trials gave."""
 
+MIN_FRESH = 2
+"""Trials made after the pick, below which they do not stand alone: one of them is no better than what came before."""
+
 Rate = Callable[[TrialRecord], "float | None"]
 
 
@@ -50,17 +53,22 @@ def spoilt(records: Iterable[TrialRecord]) -> TrialRecord | None:
 
 
 def deciding(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials of one configuration that its number comes from: the fresh ones where there are any.
+    """Return the trials of one configuration that its number comes from: the fresh ones where there are enough.
 
     The best of many noisy numbers is flattered by its noise; trials made after it was picked out are not.
     """
     ok = measured(records)
-    return [r for r in ok if r.phase == "verify"] or ok
+    return fresh(ok) if is_verified(ok) else ok
+
+
+def fresh(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the records with a rate that were made after their configuration was picked out."""
+    return [record for record in measured(records) if record.phase == "verify"]
 
 
 def is_verified(records: Iterable[TrialRecord]) -> bool:
-    """Return whether a configuration was measured again after the race."""
-    return any(record.phase == "verify" for record in measured(records))
+    """Return whether a configuration was measured again after the race, often enough to go by that alone."""
+    return len(fresh(records)) >= MIN_FRESH
 
 
 def steady_of(record: TrialRecord) -> float | None:

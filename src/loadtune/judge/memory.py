@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from loadtune.record.results import MemoryLimits, TrialRecord
+from loadtune.record.results import MemoryLimits, TrialRecord, TrialResult
 
 
 def projected_peak_bytes(
@@ -40,6 +40,16 @@ def _under(limit: int | None, peak: int | None, projected: int | None) -> bool |
     if limit is None:
         return True
     return None if peak is None else max(peak, projected or 0) <= limit
+
+
+def needed_bytes(row: TrialResult) -> int | None:
+    """Return the host memory of a configuration as all rows are compared by it, in bytes; None where none was measured.
+
+    It is what the limit is held against: the peak with a full queue, carried on to the end of an epoch. A measured peak
+    alone depends on how long the trials were: those of the verification see more of a queue and of what grows.
+    """
+    known = [size for size in (row.host_peak_bytes, row.predicted_host_peak_bytes) if size is not None]
+    return max(known) if row.host_peak_bytes is not None else None
 
 
 def host_peak_bytes(records: Sequence[TrialRecord]) -> int | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.choose import contest, cost
+from loadtune.judge.choose import cost
+from loadtune.judge.contest import contest
 from loadtune.judge.evidence import group_of
 from loadtune.judge.state import State
 

@@ -1,16 +1,22 @@
-"""The sentence that says why a configuration is pointed out, and the one that says why none is."""
+"""The sentence that says why a configuration is pointed out."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
-from loadtune.judge.choose import Choice, judged_rate
-from loadtune.judge.lack import Lack
-from loadtune.record.results import Interval, MemoryLimits, TrialResult
+from loadtune.judge.choose import Choice
+from loadtune.judge.gain import is_known, is_told, range_words
+from loadtune.judge.memory import needed_bytes
+from loadtune.judge.statistics import Difference
+from loadtune.record.results import Finding, Interval, TrialResult
 from loadtune.units import format_bytes, format_estimate, format_rate, format_ratio
 
+EXACT = 1e-6
+"""An interval narrower than this share is no interval: nothing varied."""
+MOST_PERCENT = 3.0
+"""A ratio above this is given as a multiple."""
 TELLING_EPOCH_LOSS = 0.9
 """An epoch slower than this share of the steady rate is mentioned."""
 
@@ -81,13 +87,32 @@ def chosen_reason(choice: Choice) -> str:
     first = f"{label(chosen.config)}: {rate_text(chosen)}{_gain(choice)}"
     if fastest.config_id != chosen.config_id:
         return f"{first}; {_no_faster(choice, chosen, fastest)}"
-    return f"{first}; {_why_fastest(choice)}"
+    return f"{first}; {_why_fastest(choice, chosen)}"
+
+
+def with_warnings(reason: str, found: Sequence[Finding]) -> str:
+    """Return a reason with the codes of the warnings on the run behind it."""
+    codes = [finding.code for finding in found if finding.severity != "info"]
+    return f"{reason}; see {', '.join(codes)}" if reason and codes else reason
 
 
 def _gain(choice: Choice) -> str:
+    name = baseline_name(choice)
     if choice.chosen == choice.baseline:
-        return f", {baseline_name(choice)}"
-    return f", {format_ratio(choice.gain.estimate)} {baseline_name(choice)}" if choice.gain else ""
+        return f", {name}"
+    if choice.gain is None:
+        return ""
+    if not is_known(choice.gain):
+        return f", the gain over {name} is not known at this noise ({range_words(choice.gain)} ×)"
+    change = "" if is_told(choice.gain) else ", no change beyond the noise"
+    return f", {gain_text(choice.gain)} {name}{change}"
+
+
+def gain_text(gain: Interval) -> str:
+    """Return ``2.1 ± 0.1 ×``."""
+    if gain.high - gain.low < EXACT * gain.estimate:
+        return format_ratio(gain.estimate)
+    return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
 
 
 def baseline_name(choice: Choice) -> str:
@@ -99,19 +124,72 @@ def baseline_name(choice: Choice) -> str:
 
 def _no_faster(choice: Choice, chosen: TrialResult, fastest: TrialResult) -> str:
     words = apart(fastest.config, chosen.config)
-    verb = "are" if words.split(",", maxsplit=1)[0].endswith("workers") else "is"
+    several = words.split(",", maxsplit=1)[0].endswith("workers")
     ahead = choice.behind_chosen
-    share = math.expm1(ahead.log_ratio) if ahead else 0.0
-    noise = "within noise" if ahead and ahead.log_ratio < ahead.upper(0.975) - ahead.log_ratio else "within the tie"
-    text = f"{words} {verb} no faster ({100 * share:+.1f} %, {noise})"
     price = _price(chosen, fastest)
-    take = "take" if verb == "are" else "takes"
-    return f"{text} and {take} {price}" if price else text
+    if ahead is not None and not _is_no_faster(ahead, choice.tie):
+        verb, take = ("are", "take") if several else ("is", "takes")
+        text = f"{words} {verb} not told apart at this noise ({difference_words(ahead)})"
+    else:
+        share = math.expm1(ahead.log_ratio) if ahead else 0.0
+        noise = "within noise" if ahead and ahead.log_ratio < ahead.upper(0.975) - ahead.log_ratio else "within the tie"
+        verb, take = ("are", "take") if several else ("is", "takes")
+        text = f"{words} {verb} no faster ({100 * share:+.1f} %, {noise})"
+    text += f" and {take} {price}" if price else ""
+    others = _not_told_apart(choice, chosen)
+    others.pop(fastest.config.steady, None)
+    seen = _seen_faster(choice, chosen, {key: ahead for key, ahead in others.items() if key != fastest.config.steady})
+    return f"{text}; {seen}" if seen else text
+
+
+def difference_words(ahead: Difference) -> str:
+    """Return ``+3.1 %, −10 % to +18 %``: a difference with its 95 % interval."""
+    ends = ahead.ratio()
+    return f"{100 * (ends.estimate - 1):+.1f} %, {_percent(ends.low)} to {_percent(ends.high)}"
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.0f} %" if ratio < MOST_PERCENT else f"{ratio:.0f} ×"
+
+
+def _is_no_faster(ahead: Difference, tie: float) -> bool:
+    """Return whether it is told that one is not faster than another by more than the tie."""
+    return ahead.upper(0.975) <= math.log1p(tie)
+
+
+def _not_told_apart(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
+    """Return what may be faster than the chosen one by more than the tie, as far as the evidence goes.
+
+    Rows that differ in ``drop_last`` alone are one loader at another setting of an epoch: each pair counts once, by the
+    one further ahead.
+    """
+    rows = {row.config_id: row for row in choice.rows}
+    found: dict[LoaderConfig, Difference] = {}
+    for key, ahead in sorted(choice.ahead_of_chosen.items(), key=lambda item: -item[1].log_ratio):
+        if rows[key].config.steady != chosen.config.steady and not _is_no_faster(ahead, choice.tie):
+            found.setdefault(rows[key].config.steady, ahead)
+    return found
+
+
+def _seen_faster(choice: Choice, chosen: TrialResult, others: Mapping[LoaderConfig, Difference]) -> str:
+    """Return what was seen faster than the chosen one and is not told apart; empty where nothing was."""
+    higher = {config: ahead for config, ahead in others.items() if ahead.log_ratio > 0}
+    if not higher:
+        return ""
+    config, ahead = max(higher.items(), key=lambda item: item[1].log_ratio)
+    again = any(row.measured_again for row in choice.rows if row.config.steady == config)
+    once = "" if again or not choice.verified else ", not measured again"
+    more = f" and {counted(len(higher) - 1, 'other')}" if len(higher) > 1 else ""
+    return (
+        f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{once}), which this noise does "
+        "not tell from chance"
+    )
 
 
 def _price(chosen: TrialResult, fastest: TrialResult) -> str:
-    if chosen.host_peak_bytes is not None and fastest.host_peak_bytes is not None:
-        more = fastest.host_peak_bytes - chosen.host_peak_bytes
+    ours, theirs = needed_bytes(chosen), needed_bytes(fastest)
+    if ours is not None and theirs is not None:
+        more = theirs - ours
         if more >= 2**20:
             return f"{format_bytes(more)} more"
     more_workers = fastest.num_workers - chosen.num_workers
@@ -120,17 +198,42 @@ def _price(chosen: TrialResult, fastest: TrialResult) -> str:
     return ""
 
 
-def _why_fastest(choice: Choice) -> str:
+def _why_fastest(choice: Choice, chosen: TrialResult) -> str:
+    others = _not_told_apart(choice, chosen)
+    seen = _seen_faster(choice, chosen, others)
+    if seen:
+        return seen
+    fastest = f"the fastest{_over_an_epoch(choice, chosen)}"
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        return f"{fastest} by estimate; {counted(len(others), 'other')} {verb} not told apart from it at this noise"
     configs = {row.config_id: row.config.steady for row in choice.rows}
     place = choice.tied.index(choice.chosen) if choice.chosen in choice.tied else 0
     # Rows that differ in drop_last alone are one loader at another setting of an epoch: each pair counts once.
     upto = {configs[key] for key in choice.tied[: place + 1]}
     dearer = len({configs[key] for key in choice.tied[place + 1 :]} - upto)
     if dearer == 1:
-        return "the fastest; 1 other that costs more is no faster"
+        return f"{fastest}; 1 other that costs more is no faster"
     if dearer:
-        return f"the fastest; {dearer} others that cost more are no faster"
-    return "the fastest, and none that costs less comes near enough"
+        return f"{fastest}; {dearer} others that cost more are no faster"
+    return f"{fastest}, and none that costs less comes near enough"
+
+
+def _over_an_epoch(choice: Choice, chosen: TrialResult) -> str:
+    """Return that a whole epoch is meant, where the steady rate of another is higher."""
+    if chosen.epoch_samples_per_second is None:
+        return ""
+    higher = any(
+        row.within_limits and (row.samples_per_second or 0.0) > (chosen.samples_per_second or 0.0)
+        for row in choice.rows
+    )
+    return " over a whole epoch" if higher else ""
+
+
+def none_faster(choice: Choice) -> bool:
+    """Return whether it is told of every other that it is not faster than the chosen one by more than the tie."""
+    chosen = next((row for row in choice.rows if row.config_id == choice.chosen), None)
+    return chosen is not None and not _not_told_apart(choice, chosen)
 
 
 def fastest_reason(choice: Choice) -> str:
@@ -146,62 +249,6 @@ def baseline_reason(choice: Choice) -> str:
     """Return what the baseline is."""
     name = baseline_name(choice)
     return name if choice.chosen != choice.baseline else f"{name}, and the choice"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortfall:
-    """What would fit where nothing does."""
-
-    message: str
-    advice: str
-    least_bytes: int | None
-    """The lowest host peak of any configuration."""
-    best_bytes: int | None
-    """The host peak of the fastest."""
-
-
-_ADVICE = {
-    "memory": "try smaller batches and fewer workers, or give the run more memory",
-    "unknown": "a peak that is limited could not be measured: sweep without that limit, and watch the memory otherwise",
-    "time": "give it more time with --time-budget, or fewer values on the axes",
-    "failed": "see failure_reason of each trial, and run the first of them alone with --batch-size and --num-workers",
-}
-
-
-def shortfall(missing: Lack, limits: MemoryLimits, max_batch_size: int | None = None) -> Shortfall:
-    """Return why nothing is chosen, and what would fit where the limits are the cause."""
-    ran = [row for row in missing.over if judged_rate(row) is not None]
-    if not ran:
-        return Shortfall(
-            message=missing.message, advice=_ADVICE.get(missing.cause, ""), least_bytes=None, best_bytes=None
-        )
-    least = min(ran, key=lambda row: (row.host_peak_bytes or 0, row.gpu_peak_bytes or 0))
-    best = max(ran, key=lambda row: judged_rate(row) or 0.0)
-    asked = [
-        f"{format_bytes(limit)} of {name}"
-        for limit, name in ((limits.host_memory_bytes, "host memory"), (limits.gpu_memory_bytes, "device memory"))
-        if limit is not None
-    ]
-    if max_batch_size is not None:
-        asked.append(f"batch {max_batch_size}")
-    message = (
-        f"no configuration that was measured meets the limit{'s' if len(asked) > 1 else ''} of "
-        f"{' and '.join(asked) or 'the sweep'}: the smallest of them, {label(least.config)}, needs {_need(least)}"
-    )
-    return Shortfall(
-        message=message,
-        advice=f"the fastest, {label(best.config)} at {rate_text(best)}, needs {_need(best)}: raise the limit to that, "
-        "or try smaller batches and fewer workers",
-        least_bytes=least.host_peak_bytes,
-        best_bytes=best.host_peak_bytes,
-    )
-
-
-def _need(row: TrialResult) -> str:
-    needs = [f"{format_bytes(row.host_peak_bytes)} of host memory"] if row.host_peak_bytes is not None else []
-    if row.gpu_peak_bytes is not None:
-        needs.append(f"{format_bytes(row.gpu_peak_bytes)} of device memory")
-    return " and ".join(needs) or "an amount that was not measured"
 
 
 def row_interval(row: TrialResult) -> Interval:

@@ -25,8 +25,8 @@ PRIOR_TRIAL_SD = 0.05
 PRIOR_WINDOWS = 4
 """Weight, in degrees of freedom, of what all trials say about noise against what one says about its own."""
 MAX_AUTOCORRELATION = 0.9
-CLEAR_TREND = 2.5
-"""Standard errors from zero at which a trend is taken for real."""
+CLEAR_TREND = 0.995
+"""Confidence, to one side, at which a trend is taken for real: 2.6 standard errors from zero with many trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +215,12 @@ class Trend:
     standard_error: float
     seconds: float
     """Measuring time that the trend was seen over."""
+    df: float
 
     @property
     def clear(self) -> bool:
         """Whether it can be told from no change."""
-        return abs(self.log_per_second) > CLEAR_TREND * self.standard_error
+        return abs(self.log_per_second) > student_t(CLEAR_TREND, self.df) * self.standard_error
 
     @property
     def total_share(self) -> float:
@@ -249,19 +250,23 @@ def trend(table: Mapping[Key, Sequence[Repeat]]) -> Trend | None:
     residual = sum((y - slope * x) ** 2 for x, y in points)
     times = [one.at_seconds for repeats in table.values() for one in repeats]
     error = math.sqrt(residual / df / across)
-    return Trend(log_per_second=slope, standard_error=error, seconds=max(times) - min(times))
+    return Trend(log_per_second=slope, standard_error=error, seconds=max(times) - min(times), df=df)
 
 
-def without_trend(table: Mapping[Key, Sequence[Repeat]]) -> dict[Key, tuple[Repeat, ...]]:
+def without_trend(
+    table: Mapping[Key, Sequence[Repeat]], told_by: Mapping[Key, Sequence[Repeat]] | None = None
+) -> dict[Key, tuple[Repeat, ...]]:
     """Return the table with a clear common trend taken out, for comparing; unchanged where there is none.
 
     Blocks cancel what differs between them; a machine that slows *within* a block favours whoever came first in it.
+    The rates are those of the machine as it was in the last trial. ``told_by`` is what the trend is read from: each
+    trial once.
     """
-    found = trend(table)
+    found = trend(table if told_by is None else told_by)
     if found is None or not found.clear:
         return {key: tuple(repeats) for key, repeats in table.items()}
-    slope = found.log_per_second
+    slope, end = found.log_per_second, max(one.at_seconds for repeats in table.values() for one in repeats)
     return {
-        key: tuple(replace(one, log_rate=one.log_rate - slope * one.at_seconds) for one in repeats)
+        key: tuple(replace(one, log_rate=one.log_rate - slope * (one.at_seconds - end)) for one in repeats)
         for key, repeats in table.items()
     }

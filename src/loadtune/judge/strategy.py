@@ -19,6 +19,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, Phase, SweepPlan
 from loadtune.judge import costs, extend, race, threads, verify
 from loadtune.judge.evidence import asides, by_group, measured, speaking, steady_of
+from loadtune.judge.lean import lean_first
 from loadtune.judge.state import Group, State, group_configs
 from loadtune.record.results import MemoryLimits, Probe, TrialRecord
 
@@ -99,7 +100,7 @@ def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
 
 def _screen(state: State, seconds: float) -> Step | None:
     tried = by_group(state.records)
-    waiting = [group for group in screen_order(state) if group.config not in tried]
+    waiting = lean_first(state, [group for group in screen_order(state) if group.config not in tried])
     for group in waiting:
         step = first_step(group, state.plan)
         if _ran(state) < FIRST_TRIALS or _fits(state, step, seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics as plain
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,21 +10,10 @@ from typing import Any
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import memory
+from loadtune.judge.contest import Contest, epoch_contest, steady_contest
 from loadtune.judge.document import document_figures
 from loadtune.judge.epoch import EpochShape, composed_epoch_seconds, epoch_shape, run_epoch
-from loadtune.judge.evidence import (
-    by_group,
-    deciding,
-    group_of,
-    is_verified,
-    measured,
-    middles,
-    repeats,
-    spoilt,
-    steady_of,
-    steady_table,
-)
-from loadtune.judge.statistics import Spread, estimate, spread
+from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, measured, spoilt
 from loadtune.judge.throttle import worst_share
 from loadtune.judge.unique import unique_share
 from loadtune.record.results import (
@@ -55,19 +45,22 @@ def all_configs(
 def summarise(records: Sequence[TrialRecord], configs: Sequence[LoaderConfig], probe: Probe) -> tuple[TrialResult, ...]:
     """Return a row for each configuration, in the order of ``configs``; unmeasured ones say why.
 
-    Rates, waits and times come from the trials made after the pick where a configuration has any, else from all of its
-    trials: medians over repeats. Memory is the largest of all trials. Configurations that differ in ``drop_last`` alone
+    Rates, waits and times come from the trials made after the pick where a configuration has two or more, else from all
+    of its trials. Rates are those of one scale for all rows (``contest``); waits and times are medians over repeats.
+    Memory is the largest of all trials. Configurations that differ in ``drop_last`` alone
     share their steady measurement. One with a failed or hung trial has that status, whatever else it gave.
     ``repeats``, ``windows`` and ``batches_measured`` say what the printed rate rests on; ``order`` names every trial.
     """
-    noise = spread(steady_table(records))
-    groups, at = by_group(records), middles(records)
-    return tuple(_row(config, groups.get(group_of(config), []), noise, at, probe) for config in configs)
+    groups = by_group(records)
+    steady = steady_contest(records, probe)
+    bare = [_unmeasured_row(config, groups.get(group_of(config), []), probe) for config in configs]
+    running = [row.config for row in bare if row.status == "ok"]
+    epochs = epoch_contest(running, records, probe) if probe.dataset_samples is not None else None
+    return tuple(_row(row, groups.get(group_of(row.config), []), steady, epochs, probe) for row in bare)
 
 
-def _row(
-    config: LoaderConfig, trials: Sequence[TrialRecord], noise: Spread, at: dict[int, float], probe: Probe
-) -> TrialResult:
+def _unmeasured_row(config: LoaderConfig, trials: Sequence[TrialRecord], probe: Probe) -> TrialResult:
+    """Return what is known of a configuration without its rates."""
     shape = epoch_shape(config, probe)
     row = TrialResult(
         **result_columns(config),
@@ -75,13 +68,22 @@ def _row(
         order=tuple(r.order for r in trials),
         throttled_share=worst_share(trials),
     )
-    row = replace(row, **_document_columns(config, shape, probe, None))
-    chosen = deciding(trials)
+    return replace(row, **_document_columns(config, shape, probe, None))
+
+
+def _row(
+    row: TrialResult,
+    trials: Sequence[TrialRecord],
+    steady: Contest[LoaderConfig],
+    epochs: Contest[str] | None,
+    probe: Probe,
+) -> TrialResult:
+    chosen, group = deciding(trials), group_of(row.config)
     if row.status == "refused" or not chosen:
         return row
     seen = [record.steady for record in chosen if record.steady is not None]
-    rate = estimate(repeats(chosen, steady_of, at), noise)
-    share = unique_share(probe, config.num_workers)
+    rate = steady.rate(group)
+    share = unique_share(probe, row.num_workers)
     row = replace(
         row,
         samples_per_second=rate.estimate,
@@ -95,7 +97,8 @@ def _row(
         **_time_columns(seen),
         **_memory_columns(measured(trials)),
     )
-    return replace(row, **_epoch_columns(config, seen, rate.estimate, probe))
+    compared = math.exp(epochs.levels[row.config_id]) if epochs and row.config_id in epochs.levels else None
+    return replace(row, **_epoch_columns(row.config, seen, rate.estimate, compared, probe))
 
 
 def _status(config: LoaderConfig, trials: Sequence[TrialRecord], shape: EpochShape | None) -> dict[str, Any]:
@@ -176,9 +179,12 @@ def _document_columns(
 
 
 def _epoch_columns(
-    config: LoaderConfig, seen: Sequence[SteadyMeasurement], rate: float, probe: Probe
+    config: LoaderConfig, seen: Sequence[SteadyMeasurement], rate: float, compared: float | None, probe: Probe
 ) -> dict[str, Any]:
-    """Return what an epoch takes: the median of those really run, else put together (see ``epoch``)."""
+    """Return what an epoch takes: by the rate over it that the row is compared by.
+
+    A row that is compared with nothing has the median of the epochs really run, else one put together (see ``epoch``).
+    """
     size = plain.median(one.samples_per_batch for one in seen)
     runs = [run for one in seen if (run := run_epoch(one, drop_last=config.drop_last)) is not None]
     shape = epoch_shape(config, probe, size)
@@ -187,7 +193,9 @@ def _epoch_columns(
     columns = _document_columns(config, shape, probe, seen)
     if shape is None:
         return columns
-    if runs:
+    if compared is not None and shape.samples:
+        seconds = shape.samples / compared
+    elif runs:
         seconds = plain.median(run.seconds for run in runs)
     else:
         first = plain.median(one.first_batch_seconds for one in seen)

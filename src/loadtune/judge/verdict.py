@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
+from loadtune.judge.case import Case
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import speaking
-from loadtune.judge.findings import Case, findings
-from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
+from loadtune.judge.findings import findings
+from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval, with_warnings
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
 from loadtune.judge.unique import counting_unique
 from loadtune.record.results import (
     Cost,
     Environment,
+    Finding,
     MemoryLimits,
     Pick,
     Probe,
@@ -63,24 +66,25 @@ def conclude(
     compared = counting_unique(delivered, probe)
     state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
     choice = state.choice()
-    case = Case(
-        plan=plan,
-        environment=environment,
-        probe=probe,
-        limits=limits,
-        records=compared,
-        choice=choice,
-        finished=finished,
-        resumes=resumes,
+    found = findings(
+        Case(
+            plan=plan,
+            environment=environment,
+            probe=probe,
+            limits=limits,
+            records=compared,
+            choice=choice,
+            finished=finished,
+            resumes=resumes,
+        )
     )
-    chosen = next((row.config for row in choice.rows if row.config_id == choice.chosen), None)
     prediction = predict(
         speaking(delivered),
         tuple(row.config for row in choice.rows),
         probe=probe,
         plan=plan,
         environment=environment,
-        pick=chosen,
+        pick=next((row.config for row in choice.rows if row.chosen), None),
     )
     return RunResult(
         target=plan.target,
@@ -90,18 +94,25 @@ def conclude(
         plan=plan,
         limits=limits,
         probe=probe,
-        best=_pick(choice, choice.chosen, chosen_reason(choice)),
-        fastest=_pick(choice, choice.fastest, fastest_reason(choice)),
-        baseline=_pick(choice, choice.baseline, baseline_reason(choice)),
-        gain=choice.gain,
-        tied=choice.tied,
+        **_picks(choice, found),
         trials=prediction.on(choice.rows),
-        findings=findings(case),
+        findings=found,
         model=prediction.model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
         finished=finished,
         resumes=tuple(resumes),
     )
+
+
+def _picks(choice: Choice, found: Sequence[Finding]) -> dict[str, Any]:
+    """Return what is pointed out, by its field of the result."""
+    return {
+        "best": _pick(choice, choice.chosen, with_warnings(chosen_reason(choice), found)),
+        "fastest": _pick(choice, choice.fastest, fastest_reason(choice)),
+        "baseline": _pick(choice, choice.baseline, baseline_reason(choice)),
+        "gain": choice.gain,
+        "tied": choice.tied,
+    }
 
 
 def _pick(choice: Choice, config_id: str | None, reason: str) -> Pick | None:

@@ -99,13 +99,14 @@ class RunStore:
     ``create`` and ``resume`` check; nothing is written before ``open``. Use it as a context manager.
     """
 
-    def __init__(self, path: Path, *, force: bool = False) -> None:
+    def __init__(self, path: Path, *, force: bool = False, force_words: str = "--force") -> None:
         self.path = path
         self.opened = False
         """Whether the directory is this run's: what was there before is gone."""
         self.kept: KeptRun | None = None
         """The run that is taken up again, or None."""
         self._force = force
+        self._force_words = force_words
         self._lock = DirectoryLock()
         self._journal: JournalWriter | None = None
 
@@ -115,13 +116,13 @@ class RunStore:
         return self._journal.count if self._journal is not None else 0
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], *, force: bool = False) -> RunStore:
+    def create(cls, path: str | os.PathLike[str], *, force: bool = False, force_words: str = "--force") -> RunStore:
         """Return a store for a new run directory.
 
         Raises:
             OutputError: The place holds something already, is being written, or cannot be written.
         """
-        store = cls(Path(path), force=force)
+        store = cls(Path(path), force=force, force_words=force_words)
         store._check(store._claim)
         return store
 
@@ -160,7 +161,7 @@ class RunStore:
             require_possible(self.path)
             if self.path.is_dir():
                 self._acquire()
-            _check_place(self.path, force=self._force)
+            _check_place(self.path, force=self._force, force_words=self._force_words)
         except (OSError, ValueError) as error:
             raise OutputError(f"'{self.path}' cannot be written: {cause(error)}") from error
 
@@ -320,11 +321,11 @@ def _converted(data: dict[str, Any], kind: type[T], file: Path) -> T:
         raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
 
 
-def _check_place(place: Path, *, force: bool) -> None:
+def _check_place(place: Path, *, force: bool, force_words: str) -> None:
     if place.exists() and not place.is_dir():
         raise OutputError(f"'{place}' is a file: a run needs a directory")
     if place.is_dir() and any(place.iterdir()):
-        _check_replaceable(place, force=force)
+        _check_replaceable(place, force=force, force_words=force_words)
     whole = place.absolute()
     above = next(parent for parent in (whole, *whole.parents) if parent.exists())
     if not above.is_dir():
@@ -336,14 +337,14 @@ def _check_place(place: Path, *, force: bool) -> None:
         raise OutputError(f"'{place}' cannot be written: the directory '{above}' is not writable ({problem})")
 
 
-def _check_replaceable(place: Path, *, force: bool) -> None:
+def _check_replaceable(place: Path, *, force: bool, force_words: str) -> None:
     names = {entry.name for entry in place.iterdir() if not HALF_WRITTEN.fullmatch(entry.name)}
     if not names:
         return
     if RUN_FILE not in names:
         raise OutputError(f"'{place}' is there already and holds no run: give a new directory")
     if not force:
-        raise OutputError(f"'{place}' holds a run already: use --force to replace it, or give a new directory")
+        raise OutputError(f"'{place}' holds a run already: use {force_words} to replace it, or give a new directory")
 
 
 def _pretty(value: Any) -> bytes:

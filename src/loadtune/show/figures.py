@@ -52,8 +52,10 @@ def _trade(result: RunResult) -> Figure | None:
         name="memory",
         title="What memory buys",
         svg=trade.draw_trade(chart),
-        how_to_read="Each point is a configuration: further up is faster, further left is leaner. On the line lie "
-        "those that no other beats in both; hollow ones are over the limit. Bars are 95 % intervals.",
+        how_to_read="Each point is a configuration that was measured, with the rate and the memory of the tables; "
+        "where two differ in drop_last alone there is one. Further up is faster, further left is leaner. On the line "
+        "lie those that no other within the limits beats in both; hollow ones are over a limit. Bars are 95 % "
+        "intervals.",
         says=chart.says,
         table=trade.trade_table(chart),
     )
@@ -80,10 +82,11 @@ def _time(result: RunResult) -> Figure | None:
         return None
     return Figure(
         name="time",
-        title="The document's time KBT against measured epochs",
+        title="The article's time K·B·T against measured epochs",
         svg=models.draw_time(chart),
-        how_to_read="KBT is the work of an epoch in series: batches × batch size × the time of a sample. On the dashed "
-        "line W workers share it perfectly; what lies above went to start-up, hand-over and cores that are not there.",
+        how_to_read="K·B·T is the work of an epoch in series: batches × batch size × the time of a sample. On the "
+        "dashed line W workers share it perfectly; what lies above went to start-up, hand-over and cores that are not "
+        "there.",
         says=chart.says_time,
         table=models.models_table(chart),
     )
@@ -95,9 +98,9 @@ def _bytes(result: RunResult) -> Figure | None:
         return None
     return Figure(
         name="bytes",
-        title="The document's bytes KBM against measured memory",
+        title="The article's bytes K·B·M against measured memory",
         svg=models.draw_bytes(chart),
-        how_to_read="If KBM, batches × batch size × the bytes of a sample, were the memory in use, every point would "
+        how_to_read="If K·B·M, batches × batch size × the bytes of a sample, were the memory in use, every point would "
         "lie on the dashed line. Memory follows the processes and the batches loaded ahead instead.",
         says=chart.says_bytes,
         table=models.models_table(chart),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TextIO
 
@@ -25,6 +26,8 @@ from loadtune.units import format_bytes, format_rate, format_seconds
 REDRAWS_PER_SECOND = 2
 """Drawing must not disturb what is measured beside it."""
 
+_LOOKS = {"screen": "first look", "race": "compared", "verify": "measured again", "threads": "threads"}
+"""What kind of trial a plain line is of."""
 _PHASES = {
     "screen": "measuring",
     "race": "comparing",
@@ -181,7 +184,8 @@ class PlainListener:
         """Write nothing: the result is printed by whoever asked for it."""
 
     def _ended(self, record: TrialRecord, progress: Progress) -> None:
-        self._write(f"{format_seconds(progress.elapsed_seconds)}: {record_words(record)}")
+        look = _LOOKS.get(record.phase, record.phase)
+        self._write(f"{format_seconds(progress.elapsed_seconds)}, {look}: {record_words(record)}")
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
@@ -190,16 +194,19 @@ class PlainListener:
 
 def request_words(request: TrialRequest) -> str:
     """Return ``measuring batch 256, 4 workers``."""
-    return f"{_PHASES[request.phase]} {_tried(request.config, one_thread=request.one_thread)}"
+    return f"{_PHASES[request.phase]} {_tried(request.config, request.drop_last, one_thread=request.one_thread)}"
 
 
-def _tried(config: LoaderConfig, *, one_thread: bool) -> str:
-    return f"{config_words(config)}, one thread each" if one_thread else config_words(config)
+def _tried(config: LoaderConfig, drop_last: tuple[bool, ...], *, one_thread: bool) -> str:
+    """Return the settings of a trial; one trial may speak for the last batch both kept and dropped."""
+    words = config_words(replace(config, drop_last=drop_last == (True,)))
+    both = ", last batch kept or dropped" if len(drop_last) > 1 else ""
+    return f"{words}{both}{', one thread each' if one_thread else ''}"
 
 
 def record_words(record: TrialRecord) -> str:
     """Return ``batch 256, 4 workers: 3,032 samples/s, 412 MiB``, or why there is no number."""
-    name = _tried(record.config, one_thread=record.one_thread)
+    name = _tried(record.config, record.drop_last, one_thread=record.one_thread)
     if record.steady is None or record.status != "ok":
         return f"{name}: {record.status}, {plain(record.failure_reason or record.failure_kind or 'without a reason')}"
     rate = record.steady.samples_measured / record.steady.measured_seconds if record.steady.measured_seconds else None

@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from loadtune.errors import LoadtuneError
+from loadtune.judge.memory import needed_bytes
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
-from loadtune.show import summary
+from loadtune.show import article, leaders, summary
 from loadtune.show.charts.common import DataTable
 from loadtune.show.figures import figures
 from loadtune.show.predicted import model_sentence, predicted_rate
@@ -82,25 +83,21 @@ def _content_hash(text: str) -> str:
 def _context(result: RunResult) -> dict[str, Any]:
     best = result.best
     chosen = result.trial(best.config_id) if best is not None else None
-    sentences = (
-        summary.reason_sentence(best) if best is not None else None,
-        summary.epoch_sentence(result),
-        summary.gain_sentence(result),
-        summary.fastest_sentence(result),
-        # A key figure says it where there is a pick.
-        *(summary.limit_sentences(result) if best is None else ()),
-    )
+    # A key figure says what is used of the limits where there is a pick.
+    sentences = summary.verdict_sentences(result) if best is not None else summary.limit_sentences(result)
     return {
         "name": plain(result.probe.name or result.target),
         "workload": summary.workload_sentence(result),
         "headline": config_words(best.config) if best is not None else summary.headline(result),
         "has_pick": best is not None,
         "key_figures": tuple(_key_figures(result)),
-        "sentences": tuple(sentence for sentence in sentences if sentence),
+        "sentences": sentences,
         "code": loader_code(best.config, result.probe.kept_arguments) if best is not None else None,
         "leaders": _leaders(result),
-        "earlier": summary.earlier_sentence(result),
-        "document": summary.document_rows(result, chosen) if chosen is not None else (),
+        "earlier": leaders.earlier_sentence(result),
+        "models_heading": article.HEADING,
+        "models_explanation": article.EXPLANATION,
+        "document": article.document_rows(result, chosen) if chosen is not None else (),
         "model": plain(model_sentence(result) or ""),
         "findings": tuple(
             (finding.severity, plain(finding.code), plain(finding.message), plain(finding.advice))
@@ -124,15 +121,19 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
     gain = summary.gain_number(result)
     if gain is not None and result.baseline is not None:
         number, _, interval = gain.partition(" ×")
-        yield number, f"×{interval}", f"the rate of {summary.baseline_words(result.baseline.config)}"
+        yield (
+            number,
+            f"×{interval}" if " ×" in gain else "",
+            f"the rate of {summary.baseline_words(result.baseline.config)}",
+        )
     for name, used, limit in (
-        ("host", best.host_peak_bytes, result.limits.host_memory_bytes),
+        ("host", summary.host_bytes(result), result.limits.host_memory_bytes),
         ("device", best.gpu_peak_bytes, result.limits.gpu_memory_bytes),
     ):
         if used is not None:
             number, unit = format_bytes(used).split(" ")
             allowed = f", {format_share(used / limit, 0)} of the {format_bytes(limit)} allowed" if limit else ""
-            yield number, unit, f"{name} memory at the peak{allowed}"
+            yield number, unit, f"{name} memory needed{allowed}"
 
 
 def _leaders(result: RunResult) -> DataTable:
@@ -140,12 +141,12 @@ def _leaders(result: RunResult) -> DataTable:
     rows = (
         (
             config_words(row.config),
-            summary.trial_rate(row),
+            leaders.trial_rate(row),
             format_seconds(row.epoch_seconds),
-            format_bytes(row.host_peak_bytes),
-            ", ".join(summary.marks(result, row)),
+            format_bytes(needed_bytes(row)),
+            ", ".join(leaders.marks(result, row)),
         )
-        for row in summary.leaders(result)
+        for row in leaders.leaders(result)
     )
     return DataTable(header=header, rows=tuple(rows))
 
@@ -181,14 +182,14 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         format_count(trial.num_workers),
         other_words(trial.config),
         trial.status,
-        summary.trial_rate(trial),
+        leaders.trial_rate(trial),
         predicted_rate(trial),
         format_seconds(trial.first_batch_seconds),
         format_seconds(trial.epoch_seconds),
         format_seconds(trial.batch_wait_p95_seconds),
         format_bytes(trial.host_peak_bytes),
         format_bytes(trial.gpu_peak_bytes),
-        "; ".join(part for part in (", ".join(summary.marks(result, trial)), failure) if part),
+        "; ".join(part for part in (", ".join(leaders.marks(result, trial)), failure) if part),
     )
 
 

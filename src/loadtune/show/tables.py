@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
-from loadtune.show import summary
+from loadtune.show import leaders, summary
 from loadtune.show.predicted import model_sentence
 from loadtune.show.words import config_words, loader_code, plain
 from loadtune.units import format_bytes, format_seconds
@@ -139,14 +140,7 @@ def to_markdown(result: RunResult) -> str:
 
 
 def _verdict(result: RunResult) -> list[str]:
-    reason = summary.reason_sentence(result.best) if result.best is not None else None
-    sentences = [
-        reason,
-        summary.epoch_sentence(result),
-        summary.gain_sentence(result),
-        summary.fastest_sentence(result),
-    ]
-    return [sentence for sentence in (*sentences, *summary.limit_sentences(result)) if sentence]
+    return [*summary.verdict_sentences(result), *summary.limit_sentences(result)]
 
 
 def _findings(result: RunResult) -> list[tuple[str, str, str]]:
@@ -158,17 +152,17 @@ def _markdown_finding(code: str, message: str, advice: str) -> str:
 
 
 def _markdown_leaders(result: RunResult) -> str:
-    rows = summary.leaders(result)
+    rows = leaders.leaders(result)
     if not rows:
         return ""
     lines = ["| configuration | samples/s (95 %) | epoch | host memory | |", "|---|--:|--:|--:|---|"]
     for row in rows:
         cells = (
             config_words(row.config),
-            summary.trial_rate(row),
+            leaders.trial_rate(row),
             format_seconds(row.epoch_seconds),
-            format_bytes(row.host_peak_bytes),
-            ", ".join(summary.marks(result, row)),
+            format_bytes(needed_bytes(row)),
+            ", ".join(leaders.marks(result, row)),
         )
         lines.append(f"| {' | '.join(markdown_text(cell) for cell in cells)} |")
     return "\n".join(lines)

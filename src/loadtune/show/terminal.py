@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import Finding, RunResult, TrialResult
-from loadtune.show import summary
+from loadtune.show import article, leaders, summary
 from loadtune.show.live import PlainListener, RichListener
 from loadtune.show.predicted import model_sentence, predicted_rate
 from loadtune.show.words import loader_code, other_words, plain
@@ -48,10 +49,10 @@ def print_result(result: RunResult, console: Console, verbosity: int = NORMAL) -
 
 def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[RenderableType]:
     yield Text(summary.workload_sentence(result), style="dim")
-    rows = summary.leaders(result, _EVERY_ROW if verbose else summary.LEADERS)
+    rows = leaders.leaders(result, _EVERY_ROW if verbose else leaders.LEADERS)
     if rows:
         yield leaders_table(result, rows, width)
-    earlier = summary.earlier_sentence(result)
+    earlier = leaders.earlier_sentence(result)
     if earlier is not None:
         yield Padding(Text(earlier, style="dim"), (0, 0, 1, 0))
     failures = _failures(result)
@@ -96,18 +97,18 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
     predicted: _Column = ("model (95 %)", True, predicted_rate)
     apart: tuple[_Column, ...] = (
         ("settings", False, lambda row: other_words(row.config)),
-        ("", False, lambda row: ", ".join(summary.marks(result, row))),
+        ("", False, lambda row: ", ".join(leaders.marks(result, row))),
     )
     together: tuple[_Column, ...] = (
-        ("", False, lambda row: ", ".join(filter(None, (*summary.marks(result, row), other_words(row.config))))),
+        ("", False, lambda row: ", ".join(filter(None, (*leaders.marks(result, row), other_words(row.config))))),
     )
     return (
         ("batch", True, lambda row: "own" if row.batch_size is None else str(row.batch_size)),
         ("workers", True, lambda row: str(row.num_workers)),
-        ("samples/s (95 %)", True, summary.trial_rate),
+        ("samples/s (95 %)", True, leaders.trial_rate),
         *((predicted,) if width >= WIDEST else ()),
         *(wide if width >= WIDE else ()),
-        ("memory", True, lambda row: format_bytes(row.host_peak_bytes)),
+        ("memory", True, lambda row: format_bytes(needed_bytes(row))),
         *(apart if width >= WIDE else together),
     )
 
@@ -122,13 +123,7 @@ def _verdict(result: RunResult) -> RenderableType:
         lines.append(Text(summary.headline(result) + ".", style="bold red"))
     else:
         lines.append(Text.assemble(("Pick: ", "bold"), (summary.headline(result), "bold green")))
-        sentences = (
-            summary.reason_sentence(result.best),
-            summary.epoch_sentence(result),
-            summary.gain_sentence(result),
-            summary.fastest_sentence(result),
-        )
-        lines += [_indented(sentence) for sentence in sentences if sentence]
+        lines += [_indented(sentence) for sentence in summary.verdict_sentences(result)]
     lines += [_indented(sentence) for sentence in summary.limit_sentences(result)]
     return Group(*lines)
 
@@ -139,16 +134,16 @@ def _indented(sentence: str) -> Padding:
 
 def _document_table(result: RunResult) -> RenderableType | None:
     chosen = result.trial(result.best.config_id) if result.best is not None else None
-    rows = summary.document_rows(result, chosen) if chosen is not None else ()
+    rows = article.document_rows(result, chosen) if chosen is not None else ()
     if not rows:
         return None
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left", title_style="")
-    table.title = Text("The document's models for the pick, T and M measured")
+    table.title = Text(f"{article.HEADING}, for the pick")
     for name in ("model", "it gives", "seen"):
         table.add_column(name, min_width=len("batches N/B") if name == "model" else None)
     for row in rows:
         table.add_row(Text(row.name), Text(row.stated), Text(row.seen))
-    return Padding(table, (1, 0, 0, 0))
+    return Padding(Group(table, Text(article.EXPLANATION, style="dim")), (1, 0, 1, 0))
 
 
 def _finding(finding: Finding) -> RenderableType:

@@ -64,7 +64,7 @@ def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = Non
         )
     required = _required_parameters(given, name, arguments or {})
     if len(required) == 1:
-        return _from_loader_factory(given, name, arguments or {})
+        return _from_loader_factory(given, name, arguments or {}, parameter=required[0])
     return _checked(_call(given, name, arguments or {}), name)
 
 
@@ -129,21 +129,37 @@ def _required_parameters(given: Any, name: str, arguments: dict[str, str]) -> li
         and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         and parameter.name not in arguments
     ]
-    if len(required) > 1 or (required and inspect.isclass(given)):
+    if len(required) > 1 or (required and (inspect.isclass(given) or _is_no_config(parameters[required[0]]))):
         raise TargetError(
-            f"'{name}' needs the arguments {', '.join(required)}: give them with --arg, or name a callable without any"
+            f"'{name}' needs {'the argument' if len(required) == 1 else 'the arguments'} {', '.join(required)}: give "
+            f"{'it' if len(required) == 1 else 'them'} with --arg {required[0]}=VALUE, or name a callable without any"
         )
     return required
 
 
-def _from_loader_factory(factory: Any, name: str, arguments: dict[str, str]) -> Source:
+def _is_no_config(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter is annotated as something other than a ``LoaderConfig``."""
+    annotation = parameter.annotation
+    words = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    return annotation is not parameter.empty and not any(name in words for name in ("LoaderConfig", "Any", "object"))
+
+
+def _from_loader_factory(factory: Any, name: str, arguments: dict[str, str], *, parameter: str) -> Source:
     def build(config: LoaderConfig) -> Any:
         return factory(config, **arguments)
 
-    first = _call(build, name, {"config": LoaderConfig(batch_size=64)})
+    # Whoever forgot an argument is told so: a function with one open parameter is taken for one of a LoaderConfig.
+    forgotten = (
+        f"its one open parameter, '{parameter}', was given a LoaderConfig; if it is an argument of your own, give it "
+        f"with --arg {parameter}=VALUE"
+    )
+    try:
+        first = _call(build, name, {"config": LoaderConfig(batch_size=64)})
+    except TargetError as error:
+        raise TargetError(f"{error}; {forgotten}", hint=error.hint) from error
     if not hasattr(first, "__iter__"):
         raise TargetError(
-            f"'{name}' is no factory: for a LoaderConfig it returns {type(first).__qualname__}, no loader"
+            f"'{name}' is no factory: for a LoaderConfig it returns {type(first).__qualname__}, no loader; {forgotten}"
         )
     if type(first) is DataLoader:
         source = source_from_loader(first, name)

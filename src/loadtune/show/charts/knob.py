@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, mark_of
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, rows_of, to_svg
-from loadtune.show.summary import standing_trials
+from loadtune.show.leaders import standing_trials
 from loadtune.show.words import batch_words, worker_words
 from loadtune.units import format_count, format_number, format_rate, format_ratio, format_share
 

@@ -11,7 +11,7 @@ from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, mark_of
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, axis_bytes, chart_of, halo, to_svg
-from loadtune.show.summary import standing_trials
+from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words
 from loadtune.units import format_bytes, format_count, format_seconds, format_share
 

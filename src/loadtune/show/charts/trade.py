@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, mark_of
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, chart_of, halo, to_svg
-from loadtune.show.summary import standing_trials
+from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words, short_words
 from loadtune.units import format_bytes, format_count, format_rate, format_share
 
@@ -43,16 +45,17 @@ class Trade:
 
 def trade(result: RunResult) -> Trade | None:
     """Return rate against host memory, or None where fewer than two points have both."""
-    rows = [row for row in standing_trials(result) if row.host_peak_bytes is not None]
+    rows = [row for row in standing_trials(result) if needed_bytes(row) is not None]
     if len(rows) < 2:  # noqa: PLR2004 - one point is no trade
         return None
-    on_front = {row.config.steady for row in result.trials if row.pareto}
-    middle = max(row.host_peak_bytes or 0 for row in rows) / 2
+    on_front = _unbeaten(rows)
+    middle = max(needed_bytes(row) or 0 for row in rows) / 2
     points = tuple(
-        _trade_point(result, row, front=row.config.steady in on_front, left=(row.host_peak_bytes or 0) > middle)
+        _trade_point(result, row, front=row.config_id in on_front, left=(needed_bytes(row) or 0) > middle)
         for row in rows
     )
-    front = tuple(sorted((point for point in points if _on_front(point)), key=lambda point: point.host_peak_bytes))
+    unbeaten = (point for row, point in zip(rows, points, strict=True) if row.config_id in on_front)
+    front = tuple(sorted(unbeaten, key=lambda point: point.host_peak_bytes))
     limit = result.limits.host_memory_bytes
     near = limit is not None and limit <= 2 * max(point.host_peak_bytes for point in points)
     return Trade(
@@ -60,8 +63,15 @@ def trade(result: RunResult) -> Trade | None:
     )
 
 
-def _on_front(point: TradePoint) -> bool:
-    return point.mark in ("front", "pick")
+def _unbeaten(rows: Sequence[TrialResult]) -> set[str]:
+    """Return the rows within the limits that no other of them beats in rate and memory, as they are drawn."""
+    found, fastest = set(), 0.0
+    within = [row for row in rows if row.within_limits is not False]
+    for row in sorted(within, key=lambda row: (needed_bytes(row) or 0, -(row.samples_per_second or 0.0))):
+        if (row.samples_per_second or 0.0) > fastest:
+            fastest = row.samples_per_second or 0.0
+            found.add(row.config_id)
+    return found
 
 
 def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool) -> TradePoint:
@@ -70,7 +80,7 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
     rate = row.samples_per_second or 0.0
     return TradePoint(
         words=config_words(row.config),
-        host_peak_bytes=row.host_peak_bytes or 0,
+        host_peak_bytes=needed_bytes(row) or 0,
         samples_per_second=rate,
         low=row.samples_per_second_low if row.samples_per_second_low is not None else rate,
         high=row.samples_per_second_high if row.samples_per_second_high is not None else rate,
@@ -114,7 +124,7 @@ def trade_table(chart: Trade) -> DataTable:
         )
         for point in sorted(chart.points, key=lambda point: point.host_peak_bytes)
     ]
-    return DataTable(header=("configuration", "host memory at the peak", "rate", ""), rows=tuple(rows))
+    return DataTable(header=("configuration", "host memory needed", "rate", ""), rows=tuple(rows))
 
 
 def draw_trade(chart: Trade) -> str:
@@ -122,7 +132,7 @@ def draw_trade(chart: Trade) -> str:
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
     divisor, unit = axis_bytes(max(point.host_peak_bytes for point in chart.points))
-    x = alt.X("memory:Q", title=f"host memory at the peak ({unit})", scale=alt.Scale(zero=True, nice=True))
+    x = alt.X("memory:Q", title=f"host memory needed ({unit})", scale=alt.Scale(zero=True, nice=True))
     y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True, nice=True))
     rows = [_drawn(point, divisor) for point in sorted(chart.points, key=lambda point: point.mark == "pick")]
     base = chart_of(rows).encode(x=x, y=y)

@@ -1,0 +1,100 @@
+"""What findings say of noise: how sure the rates and the gain are, and what would make them surer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadtune.judge.case import Case
+from loadtune.judge.evidence import by_group, deciding, group_of, steady_table
+from loadtune.judge.gain import is_known, range_words
+from loadtune.judge.reasons import baseline_name, counted, label
+from loadtune.judge.statistics import trend
+from loadtune.judge.surer import advice
+from loadtune.judge.verify import half_width_share
+from loadtune.record.results import Finding, TrialRecord
+from loadtune.units import format_estimate, format_seconds, format_share
+
+TELLING_DRIFT = 0.05
+"""A change of the machine's speed by less is not worth a word."""
+TELLING_GAIN = 0.07
+"""Precision of the rates at which a gain of a tenth can be told."""
+
+
+def precision(case: Case) -> Finding | None:
+    """Return LT001 where the rate of the choice is less sure than was asked for."""
+    row, asked = case.row(case.choice.chosen), case.plan.measurement.precision
+    share = half_width_share(row) if row else None
+    if row is None or share is None or share <= asked:
+        return None
+    rate = format_estimate(row.samples_per_second or 0.0, row.samples_per_second_low, row.samples_per_second_high)
+    return Finding(
+        code="LT001",
+        severity="warning",
+        message=f"noise-limited: the rate of the choice is {rate}, ±{format_share(share)} where ±{format_share(asked)} "
+        "was asked for",
+        advice=advice(case, row, asked),
+        numbers={"half_width_share": share, "precision": asked},
+    )
+
+
+def unknown_gain(case: Case) -> Finding | None:
+    """Return LT031 where the interval of the gain is too wide to say anything by it."""
+    gain, row, baseline = case.choice.gain, case.row(case.choice.chosen), case.row(case.choice.baseline)
+    if gain is None or row is None or baseline is None or is_known(gain):
+        return None
+    trials = f"{counted(row.repeats, 'trial')} of the choice and {baseline.repeats:,} of them"
+    return Finding(
+        code="LT031",
+        severity="warning",
+        message=f"the gain over {baseline_name(case.choice)} is not known: {range_words(gain)} times their rate, which "
+        f"is all that {trials} say at this noise",
+        advice=advice(case, row, TELLING_GAIN),
+        numbers={"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high},
+    )
+
+
+def drift(case: Case) -> Finding | None:
+    """Return LT002 where the machine became slower or faster."""
+    found = trend(steady_table(case.records))
+    if found is None or not found.clear or abs(found.total_share) < TELLING_DRIFT:
+        return None
+    way = "slower" if found.total_share < 0 else "faster"
+    return Finding(
+        code="LT002",
+        severity="warning",
+        message=f"the machine became {format_share(abs(found.total_share))} {way} over {format_seconds(found.seconds)} "
+        "of measuring; comparisons allow for it, the rates are those of the last trials",
+        advice="look for other work, heat or a CPU quota, and run again when the machine is quiet",
+        numbers={"total_share": found.total_share, "seconds": found.seconds},
+    )
+
+
+def unsteady(case: Case) -> Finding | None:
+    """Return LT003 where trials of the rows that are pointed out never became steady."""
+    named = {case.choice.chosen, case.choice.fastest, case.choice.baseline}
+    groups = by_group(case.records)
+    changing = [
+        label(row.config)
+        for row in case.choice.rows
+        if row.config_id in named
+        and (trials := deciding(groups.get(group_of(row.config), [])))
+        and _changing(trials) * 2 > len(trials)
+    ]
+    if not changing:
+        return None
+    return Finding(
+        code="LT003",
+        severity="warning",
+        message=f"no steady state: the halves of a trial differ by more than 5 % for {'; '.join(changing)}",
+        advice="the cost of samples may change along the data set, or a cache is still filling: give more time, "
+        f"as in --time-budget {case.longer()}",
+        numbers={"configurations": float(len(changing))},
+    )
+
+
+def _changing(trials: Sequence[TrialRecord]) -> int:
+    """Return how many more trials were not steady one way than the other: what goes both ways is noise."""
+    windows = [trial.steady.window_samples_per_second for trial in trials if trial.steady and not trial.steady.steady]
+    halves = [(sum(rates[: len(rates) // 2]), sum(rates[len(rates) - len(rates) // 2 :])) for rates in windows]
+    ups, downs = sum(first < second for first, second in halves), sum(first > second for first, second in halves)
+    return abs(ups - downs) + len(halves) - ups - downs

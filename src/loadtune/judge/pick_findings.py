@@ -1,0 +1,114 @@
+"""What findings say of the pick: against the fastest, against the baseline, and what it leaves out."""
+
+from __future__ import annotations
+
+import math
+
+from loadtune.judge.case import Case
+from loadtune.judge.choose import judged_rate
+from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster
+from loadtune.judge.unique import is_repeating
+from loadtune.record.results import Finding, Interval, Severity
+from loadtune.units import format_share
+
+TELLING_DROP = 0.01
+"""Leaving out more of the samples than this is a warning."""
+
+
+def tie(case: Case) -> Finding | None:
+    """Return LT005 where a dearer configuration is the fastest by estimate."""
+    chosen, fastest, ahead = case.row(case.choice.chosen), case.row(case.choice.fastest), case.choice.behind_chosen
+    if chosen is None or fastest is None or chosen is fastest or ahead is None:
+        return None
+    share = math.expm1(ahead.log_ratio)
+    return Finding(
+        code="LT005",
+        severity="info",
+        message=f"{label(fastest.config)} measured {difference_words(ahead)} against the choice, no more than the tie "
+        f"of {format_share(case.plan.tie)} and the noise explain; the cheaper one is chosen",
+        advice=f"to have the fastest by estimate instead, take {label(fastest.config)}",
+        numbers={"fastest_over_chosen": share, "tie": case.plan.tie},
+    )
+
+
+def no_gain(case: Case) -> Finding | None:
+    """Return LT007 where the choice is no faster than the baseline, or slower."""
+    gain, choice = case.choice.gain, case.choice
+    if gain is None or gain.estimate >= 1 + case.plan.tie:
+        return None
+    name, same = baseline_name(choice), choice.chosen == choice.baseline
+    if gain.estimate < 1 - case.plan.tie and gain.high < 1 and choice.baseline not in choice.tied:
+        message = (
+            f"the choice is slower than {name}, at {gain.estimate:.2f} × of them: they are not among what was asked "
+            "for, and cannot be chosen"
+        )
+        return _baseline_finding("warning", gain, message, "keep them, or add them to the axes")
+    if _is_open(case):
+        return None
+    reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
+    if none_faster(choice):
+        message = f"{name} are as fast as any that was tried: {reason}"
+        limits = "the loader's settings are not what limits this data set here: look at the cost of a sample"
+        return _baseline_finding("info", gain, message, limits)
+    message = f"nothing that was tried can be told to be faster than {name} at this noise: {reason}"
+    return _baseline_finding("info", gain, message, "measure again on a quieter machine before taking it that none is")
+
+
+def _baseline_finding(severity: Severity, gain: Interval, message: str, advice: str) -> Finding:
+    return Finding(code="LT007", severity=severity, message=message, advice=advice, numbers={"gain": gain.estimate})
+
+
+def _is_open(case: Case) -> bool:
+    """Return whether something else may be faster: it could not be judged, or was seen faster in its first trial."""
+    chosen = case.row(case.choice.chosen)
+    best = judged_rate(chosen) if chosen is not None else None
+    return any(
+        row.status in ("failed", "hung")
+        or is_repeating(row.unique_share)
+        or (best is not None and row.within_limits is True and (judged_rate(row) or 0.0) > (1 + case.plan.tie) * best)
+        for row in case.choice.rows
+    )
+
+
+def dropped(case: Case) -> Finding | None:
+    """Return LT011 where the choice leaves samples out."""
+    row = case.row(case.choice.chosen)
+    if row is None or not row.drop_last or not row.dropped_samples:
+        return None
+    total = case.probe.dataset_samples or 1
+    verb = "is" if row.dropped_samples == 1 else "are"
+    return Finding(
+        code="LT011",
+        severity="warning" if row.dropped_samples > TELLING_DROP * total else "info",
+        message=f"the choice uses drop_last: {row.dropped_samples:,} of {counted(total, 'sample')} "
+        f"({format_share(row.dropped_samples / total, 2)}) {verb} left out of each epoch",
+        advice="keep every sample with --drop-last off",
+        numbers={"dropped_samples": float(row.dropped_samples)},
+    )
+
+
+def unverified(case: Case) -> Finding | None:
+    """Return LT012 where the choice or the baseline was not measured again."""
+    choice = case.choice
+    row, baseline = case.row(choice.chosen), case.row(choice.baseline)
+    if row is None or not case.finished:
+        return None
+    if not case.is_verified(row):
+        message = (
+            "the time budget ended before the choice could be measured again: its rate is the best of many noisy ones "
+            "and may be flattered"
+        )
+    elif baseline is not None and choice.gain is not None and not case.is_verified(baseline):
+        message = (
+            f"the time budget ended before {baseline_name(choice)} could be measured again: the gain over them rests "
+            "on the first look alone and may be flattered"
+        )
+    else:
+        return None
+    return Finding(
+        code="LT012",
+        severity="warning",
+        message=message,
+        advice=f"give more time, as in --time-budget {case.longer()}, or fewer values on the axes",
+        numbers={"repeats": float(row.repeats)},
+    )

@@ -1,0 +1,115 @@
+"""What findings say of trouble: failures, limits, quotas, and that nothing can be chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from loadtune.judge.case import Case
+from loadtune.judge.lack import lack
+from loadtune.judge.reasons import counted, label
+from loadtune.judge.shortfall import shortfall
+from loadtune.judge.throttle import is_telling, throttled_share
+from loadtune.record.results import Finding, TrialResult
+from loadtune.units import format_bytes, format_cpus, format_seconds
+
+
+def failures(case: Case) -> Finding | None:
+    """Return LT008 where trials failed."""
+    failed = [row for row in case.choice.rows if row.status in ("failed", "hung", "refused")]
+    if not failed:
+        return None
+    kinds = Counter(map(_how_it_failed, failed))
+    kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    first = failed[0]
+    return Finding(
+        code="LT008",
+        severity="info" if all(row.status == "refused" for row in failed) else "warning",
+        message=f"{len(failed)} of {counted(len(case.choice.rows), 'configuration')} gave no usable number "
+        f"({kinds_text}); the first, {label(first.config)}: {first.failure_reason or 'no reason is known'}",
+        advice=_next_step(failed, kinds.most_common(1)[0][0]),
+        numbers={"configurations": float(len(failed))},
+    )
+
+
+def _how_it_failed(row: TrialResult) -> str:
+    return f"{row.status}, {row.failure_kind}" if row.failure_kind not in (None, row.status) else row.status
+
+
+def _next_step(failed: Sequence[TrialResult], most: str) -> str:
+    """Return the advice of the first of those that failed as most did."""
+    own = (row.failure_advice for row in failed if _how_it_failed(row) == most and row.failure_advice)
+    general = "none of them is ever chosen; failure_reason in trials.csv says what happened to each"
+    return "; ".join([*([first] if (first := next(own, None)) else []), general])
+
+
+def over_limits(case: Case) -> Finding | None:
+    """Return LT009 where limits left configurations out."""
+    out = [row for row in case.choice.rows if row.status == "ok" and row.within_limits is not True]
+    if not out or case.choice.chosen is None:
+        return None
+    unknown = sum(row.within_limits is None for row in out)
+    limits = [
+        f"{format_bytes(limit)} of {name}"
+        for limit, name in (
+            (case.limits.host_memory_bytes, "host memory"),
+            (case.limits.gpu_memory_bytes, "device memory"),
+        )
+        if limit is not None
+    ]
+    if case.plan.limits.max_batch_size is not None:
+        limits.append(f"batch {case.plan.limits.max_batch_size}")
+    note = f"; the memory of {unknown} could not be measured" if unknown else ""
+    return Finding(
+        code="LT009",
+        severity="info",
+        message=f"{_count(len(out))} over the limit of {', '.join(limits)}, at their measured peak or at "
+        f"the peak expected by the end of an epoch, and not to be chosen{note}",
+        advice="within_limits in trials.csv names them; raise the limit to have them considered",
+        numbers={"configurations": float(len(out))},
+    )
+
+
+def _count(configurations: int) -> str:
+    return "1 configuration is" if configurations == 1 else f"{configurations} configurations are"
+
+
+def nothing(case: Case) -> Finding | None:
+    """Return LT013 where nothing can be chosen."""
+    if case.choice.chosen is not None:
+        return None
+    missing = lack(case.choice.rows, case.plan, case.probe)
+    short = shortfall(missing, case.limits, case.plan.limits.max_batch_size)
+    numbers = {"least_bytes": short.least_bytes, "best_bytes": short.best_bytes}
+    return Finding(
+        code="LT013",
+        severity="error",
+        message=short.message,
+        advice=short.advice,
+        numbers={name: float(value) for name, value in numbers.items() if value is not None},
+    )
+
+
+def throttled(case: Case) -> Finding | None:
+    """Return LT015 where a CPU quota throttled trials."""
+    throttled = [record for record in case.records if is_telling(throttled_share(record))]
+    if not throttled:
+        return None
+    seconds = sum(record.throttled_seconds or 0.0 for record in throttled)
+    worst = max(throttled, key=lambda record: throttled_share(record) or 0.0)
+    cores = "1 CPU is" if case.environment.usable_cpus == 1 else f"{format_cpus(case.environment.usable_cpus)} CPUs are"
+    return Finding(
+        code="LT015",
+        severity="warning",
+        message=f"the CPU quota throttled {len(throttled)} of {counted(len(case.records), 'trial')}: threads were held "
+        f"back for {format_seconds(seconds)} in all, most with {label(worst.config)}; {cores} usable "
+        f"({case.environment.usable_cpus_source})",
+        advice="the rates hold under this quota alone: raise it (docker --cpus, resources.limits.cpu in Kubernetes), "
+        "or keep to fewer workers with one thread each (OMP_NUM_THREADS=1)",
+        numbers={
+            "trials": float(len(throttled)),
+            "throttled_seconds": seconds,
+            "worst_share": throttled_share(worst) or 0.0,
+            "usable_cpus": case.environment.usable_cpus,
+        },
+    )

@@ -1,0 +1,123 @@
+"""Which rows are shown, in which order, and what each is called."""
+
+from __future__ import annotations
+
+import math
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.choose import judged_rate
+from loadtune.judge.throttle import is_telling
+from loadtune.judge.unique import is_repeating
+from loadtune.record.results import RunResult, TrialResult
+from loadtune.units import format_estimate
+
+LEADERS = 8
+"""Rows of the table of leaders."""
+SAME = 1 + 1e-9
+"""Rates that are further apart than by this factor differ by more than rounding."""
+
+
+def leaders(result: RunResult, count: int = LEADERS) -> tuple[TrialResult, ...]:
+    """Return the rows worth comparing: the pick, then by rate; the fastest and the baseline are always among them.
+
+    Rows that differ in ``drop_last`` alone share their steady rate: one of them stands for both.
+    """
+    named = _named(result)
+    picked = result.best.config_id if result.best is not None else None
+    rows = sorted(standing_trials(result), key=lambda row: (row.config_id != picked, -(row.samples_per_second or 0.0)))
+    within = [row for row in rows if row.within_limits is not False or row.config_id in named]
+    kept = {row.config_id for row in (within or rows)[:count]} | named
+    return tuple(row for row in rows if row.config_id in kept)
+
+
+def earlier_sentence(result: RunResult) -> str | None:
+    """Return what to know of rates that look higher than the pick's and were not measured again, if there are any."""
+    best = result.best
+    if best is None or not any(row.measured_again for row in result.trials):
+        return None
+    higher = [
+        row
+        for row in measured_trials(result)
+        if not row.measured_again and (row.samples_per_second or 0.0) > best.samples_per_second.estimate
+    ]
+    if not higher:
+        return None
+    return (
+        f"{_measured_again(result)} measured again at the end. What looks higher was not: the best of many noisy "
+        "rates is flattered by its noise, and the reason says how far it can be told apart."
+    )
+
+
+def _measured_again(result: RunResult) -> str:
+    """Return ``The pick and the baseline were``: the rows pointed out that were measured again."""
+    again = {row.config_id for row in result.trials if row.measured_again}
+    roles = {"pick": result.best, "fastest": result.fastest, "baseline": result.baseline}
+    names = [f"the {role}" for role, pick in roles.items() if pick is not None and pick.config_id in again]
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "some rows"
+    return f"{listed[:1].upper()}{listed[1:]} {'was' if len(names) == 1 else 'were'}"
+
+
+def measured_trials(result: RunResult) -> tuple[TrialResult, ...]:
+    """Return the rows that have a rate."""
+    return tuple(trial for trial in result.trials if trial.status == "ok" and trial.samples_per_second is not None)
+
+
+def standing_trials(result: RunResult) -> tuple[TrialResult, ...]:
+    """Return one measured row for each pair that differs in ``drop_last`` alone: they share rate and memory.
+
+    The row that is pointed out stands for its pair, else that with the faster epoch, else that which drops nothing.
+    """
+    named = _named(result)
+
+    def rank(row: TrialResult) -> tuple[bool, int, bool]:
+        # Epochs that differ by less than a tie count as equal.
+        rate = row.epoch_samples_per_second
+        steps = round(math.log(rate) / result.plan.tie) if rate and math.isfinite(rate) else 0
+        return (row.config_id not in named, -steps, row.drop_last)
+
+    standing: dict[LoaderConfig, TrialResult] = {}
+    for trial in sorted(measured_trials(result), key=rank):
+        standing.setdefault(trial.config.steady, trial)
+    return tuple(trial for trial in result.trials if standing.get(trial.config.steady) is trial)
+
+
+def _named(result: RunResult) -> set[str]:
+    return {pick.config_id for pick in (result.best, result.fastest, result.baseline) if pick is not None}
+
+
+def looks_faster(result: RunResult) -> tuple[TrialResult, ...]:
+    """Return the rows within the limits that look faster than the one called so, by what rows are compared by."""
+    fastest = result.trial(result.fastest.config_id) if result.fastest is not None else None
+    best = judged_rate(fastest) if fastest is not None else None
+    if best is None:
+        return ()
+    rows = (row for row in measured_trials(result) if row.within_limits is not False)
+    # What differs in drop_last alone shares its trials, and is the same loader.
+    others = (row for row in rows if fastest is None or row.config.steady != fastest.config.steady)
+    return tuple(row for row in others if (judged_rate(row) or 0.0) > best * SAME)
+
+
+def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
+    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, or what is the matter with it."""
+    picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
+    names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
+    if "fastest" in names and looks_faster(result):
+        names[names.index("fastest")] = "fastest again"
+    if trial.tied_with_best and "pick" not in names:
+        names.append("tied")
+    if trial.within_limits is False:
+        names.append("over the limit")
+    if is_telling(trial.throttled_share):
+        names.append("throttled")
+    if is_repeating(trial.unique_share):
+        names.append("duplicates")
+    return tuple(names)
+
+
+def trial_rate(trial: TrialResult, unit: str = "") -> str:
+    """Return ``3,032 ± 33``, or a dash where nothing was measured."""
+    if trial.samples_per_second is None:
+        return "–"
+    return format_estimate(
+        trial.samples_per_second, trial.samples_per_second_low, trial.samples_per_second_high, unit=unit
+    )

@@ -1,0 +1,60 @@
+"""What somebody is told who forgot an argument of a target, or to say that a run may be replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtune.api import sweep
+from loadtune.errors import OutputError, TargetError, UsageError
+from loadtune.record.store import RUN_FILE
+from loadtune.units import parse_step_time
+from loadtune.workloads.resolve import resolve_object
+
+
+def of_a_path(root: str) -> list[int]:
+    return [len(root)]
+
+
+def of_anything(root: Any) -> Any:
+    return open(root)  # noqa: PTH123 - what a forgetful user's function does with a path
+
+
+def no_loader(config: Any) -> int:
+    return config.batch_size or 0
+
+
+def test_a_forgotten_argument_is_asked_for() -> None:
+    """A parameter that is annotated as no LoaderConfig is asked for with --arg, and the function is not called."""
+    with pytest.raises(TargetError, match=r"needs the argument root: give it with --arg root=VALUE"):
+        resolve_object(of_a_path, "data.py:make")
+
+
+def test_a_function_that_was_given_a_configuration_says_so() -> None:
+    """Where nothing tells whether an argument was forgotten, the error says with what the function was called."""
+    for given in (of_anything, no_loader):
+        with pytest.raises(
+            TargetError, match=r"was given a LoaderConfig; if it is an argument of your own, give it with"
+        ):
+            resolve_object(given, "data.py:make")
+
+
+def test_from_python_the_word_is_force_true(tmp_path: Path) -> None:
+    """A run that is there already is replaced with force=True, and the API does not name an option."""
+    (tmp_path / RUN_FILE).write_text("{}")
+    with pytest.raises(OutputError, match=r"holds a run already: use force=True to replace it"):
+        sweep("cifar10", output=tmp_path)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20ms", 0.02), ("2s", 2.0), ("0", 0.0), (0.02, 0.02), (3, 3.0)])
+def test_step_times_have_a_unit_or_are_numbers(text: str | float, seconds: float) -> None:
+    """Text says its unit; a number from Python is in seconds, as documented."""
+    assert parse_step_time(text) == pytest.approx(seconds)
+
+
+def test_a_step_time_without_a_unit_is_refused() -> None:
+    """A bare 20 might be seconds or milliseconds: it is refused with both ways to write it."""
+    with pytest.raises(UsageError, match=r"'20' has no unit: write 20ms or 20s"):
+        parse_step_time("20")
