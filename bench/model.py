@@ -65,8 +65,10 @@ class Case:
 CASES = (
     Case("cifar10", "cifar10", (32, 128, 512), (0, 1, 2, 4)),
     Case("images", "images", (8, 16, 32), (0, 1, 2, 4)),
+    Case("64-pixel crops", f"{TARGETS}:crops", (8, 32, 128), (0, 1, 2, 4)),
+    Case("sentences", f"{TARGETS}:text", (16, 64, 256), (0, 1, 2, 4)),
     Case("in memory", f"{TARGETS}:in_memory", (32, 128, 512), (0, 1, 2, 4)),
-    Case("storage, 4 ms", f"{TARGETS}:storage", (8, 32), (0, 1, 2, 4, 8, 16, 24, 32), {"seconds": "0.004"}),
+    Case("storage, 4 ms", f"{TARGETS}:storage", (8, 32), (0, 1, 2, 4, 8, 16, 32, 64), {"seconds": "0.004"}),
     Case(
         "storage, 4 ms ± 200 %",
         f"{TARGETS}:storage",
@@ -75,14 +77,8 @@ CASES = (
         {"seconds": "0.004", "variation": "2"},
         in_order=(True, False),
     ),
-    Case(
-        "storage, 4 ms, step 30 ms",
-        f"{TARGETS}:storage",
-        (8, 16),
-        (0, 1, 2, 4, 8),
-        {"seconds": "0.004"},
-        step_seconds=0.03,
-    ),
+    Case("cifar10, step 20 ms", "cifar10", (32, 128, 512), (0, 1, 2, 4), step_seconds=0.02),
+    Case("300 samples of 4 ms", f"{TARGETS}:short", (8, 32), (0, 1, 2, 4, 8)),
 )
 
 

@@ -9,6 +9,7 @@ from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import speaking
 from loadtune.judge.findings import Case, findings
+from loadtune.judge.memory_rows import with_memory
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
@@ -82,6 +83,9 @@ def conclude(
         environment=environment,
         pick=chosen,
     )
+    rows, model = with_memory(
+        prediction.on(choice.rows), prediction.model, speaking(delivered), probe=probe, limits=limits
+    )
     return RunResult(
         target=plan.target,
         command=tuple(command),
@@ -95,9 +99,9 @@ def conclude(
         baseline=_pick(choice, choice.baseline, baseline_reason(choice)),
         gain=choice.gain,
         tied=choice.tied,
-        trials=prediction.on(choice.rows),
+        trials=rows,
         findings=findings(case),
-        model=prediction.model,
+        model=model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
         finished=finished,
         resumes=tuple(resumes),
