@@ -31,6 +31,9 @@ LEAST_MEASURED = 3
 NOISE_SHARE = 0.004
 NOISE_BYTES = MIB
 """Spread of one look: allocators and the moment. The larger of the two."""
+BEYOND_SHARE = 0.02
+"""Of what a process has: spread of what the parts leave over for a number of workers."""
+
 PARTS = (
     "base_bytes",
     "worker_bytes",
@@ -108,6 +111,7 @@ class Resident:
         """Return what a configuration takes, measured or not, when so many samples are read; None is as in a trial."""
         row = _row(config, self.probe, self.batches, self.usual_samples if samples is None else samples)
         private = ridge.dot(row, [self.parameters[name] for name in PARTS])
+        private += self.parameters.get(_beyond(config.num_workers), 0.0)
         shared = batches_at_once(config) * self.batches.shared_size(config) if config.num_workers else 0.0
         device = None
         if "device_bytes" in self.parameters:
@@ -192,7 +196,23 @@ def _fit(seen: Sequence[_Seen], probe: Probe, batches: _Batches) -> dict[str, fl
     values = [float(one.private_bytes) for one in seen]
     spreads = [max(NOISE_BYTES, NOISE_SHARE * value) for value in values]
     most = max((one.samples for one in seen), default=0.0)
-    return dict(zip(PARTS, ridge.fit(rows, values, spreads, _beliefs(min(values), most, probe)), strict=True))
+    counts = sorted({one.group.num_workers for one in seen} - {0})
+    rows = [
+        [*row, *(float(one.group.num_workers == count) for count in counts)]
+        for row, one in zip(rows, seen, strict=True)
+    ]
+    beliefs = _beliefs(min(values), most, probe)
+    beliefs += [Belief(centre=0.0, spread=BEYOND_SHARE * min(values), signed=True)] * len(counts)
+    names = (*PARTS, *map(_beyond, counts))
+    return dict(zip(names, ridge.fit(rows, values, spreads, beliefs), strict=True))
+
+
+def _beyond(workers: int) -> str:
+    """Return the name of what all configurations with so many workers have more, or less, than the parts come to.
+
+    Whether a worker has made pages of its parent its own by the time of a look is no matter of its number alone.
+    """
+    return f"beyond_bytes_of_{workers}_workers"
 
 
 def _beliefs(least: float, most_samples: float, probe: Probe) -> list[Belief]:

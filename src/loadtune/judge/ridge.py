@@ -1,4 +1,4 @@
-"""Linear least squares with a prior for each parameter, none of which is below zero; small, and without numpy."""
+"""Linear least squares with a prior for each parameter, most of which are not below zero; small, and without numpy."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import statistics as plain
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ROUNDS = 3
-"""Fits in all: after each a value that lies far off weighs less in the next."""
+ROUNDS = 10
+"""Fits at most: after each a value that lies far off weighs less in the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """What is thought of one parameter before anything is measured: a normal distribution, cut off at zero."""
+    """What is thought of one parameter before anything is measured: a normal distribution."""
 
     centre: float
     spread: float
     """Its standard deviation."""
+    signed: bool = False
+    """Whether it may be below zero."""
 
 
 def fit(
@@ -25,7 +27,7 @@ def fit(
 ) -> list[float]:
     """Return the parameters that explain ``values`` as sums over ``rows``, each a factor for each parameter.
 
-    Robust: what is off by more than most weighs less, as with a soft L1 loss. Without rows it is the beliefs' centres.
+    Robust: what is off by more than most weighs less, as with a Cauchy loss. Without rows it is the beliefs' centres.
 
     Args:
         rows: One for each value.
@@ -39,12 +41,14 @@ def fit(
     found, weights = centres, [1.0] * len(values)
     for _ in range(ROUNDS if values else 0):
         precision = [weight / spread**2 for weight, spread in zip(weights, spreads, strict=True)]
-        found = _nonnegative(*_normal_equations(scaled, values, precision, centres))
+        found = _bounded(*_normal_equations(scaled, values, precision, centres), [one.signed for one in beliefs])
         off = [
             abs(value - dot(row, found)) / spread for row, value, spread in zip(scaled, values, spreads, strict=True)
         ]
         usual = max(1.0, 1.4826 * plain.median(off))
-        weights = [1 / math.hypot(1.0, one / usual) for one in off]
+        if max(off) < 2 * usual:
+            break
+        weights = [1 / (1 + (one / usual) ** 2) for one in off]
     return [place * one.spread for place, one in zip(found, beliefs, strict=True)]
 
 
@@ -68,17 +72,16 @@ def _normal_equations(
     return matrix, right
 
 
-def _nonnegative(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Return the solution with what would be negative held at zero, the most negative one first."""
+def _bounded(matrix: list[list[float]], right: list[float], signed: Sequence[bool]) -> list[float]:
+    """Return the solution with what may not be negative held at zero, the most negative one first."""
     free = list(range(len(right)))
-    while free:
-        solved = _solve([[matrix[i][j] for j in free] for i in free], [right[i] for i in free])
-        worst = min(range(len(free)), key=lambda at: solved[at])
-        if solved[worst] >= 0:
-            by_place = dict(zip(free, solved, strict=True))
-            return [by_place.get(at, 0.0) for at in range(len(right))]
-        del free[worst]
-    return [0.0] * len(right)
+    while True:
+        within = _solve([[matrix[i][j] for j in free] for i in free], [right[i] for i in free])
+        solved = dict(zip(free, within, strict=True))
+        below = [at for at in free if solved[at] < 0 and not signed[at]]
+        if not below:
+            return [solved.get(at, 0.0) for at in range(len(right))]
+        free.remove(min(below, key=solved.__getitem__))
 
 
 def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:

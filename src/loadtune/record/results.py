@@ -63,6 +63,8 @@ class SteadyMeasurement:
     """Whether the samples came as an endless stream of passes; False where a loader of its own kind had to restart."""
     passes: float | None = None
     """How often the data set was read by the end of the windows; None where its length is not known."""
+    others_cpu_seconds: float | None = None
+    """Processor time that all other work of the machine took during the windows; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
