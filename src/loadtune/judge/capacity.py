@@ -24,6 +24,7 @@ PARTS = ("workers", "cores", "main process", "consumer", "pinning")
 ORDER_LOSS = (0.334, 1.711, 1.069, 0.864)
 ORDER_LOSS_ALONE = (0.289, 1.329, 1.254, 0.0)
 """Of ``order_efficiency``, for P of 2 or more, and for P = 1."""
+TINY = 1e-12
 LEAST_SHARE = 0.1
 """Of the cores, that others leave at the least: whoever wants one gets his turn."""
 
@@ -43,10 +44,14 @@ class Costs:
     """Processor time of a batch of any size, wherever it is loaded: fetching, collating, the loader's own loop."""
     worker_seconds_per_batch: Value = 0.0
     """b0: what a worker adds to that, handing it over."""
+    worker_seconds_per_byte: Value = 0.0
+    """w: shared memory is new to a worker with each batch, page by page, where a process keeps its own to use again."""
     handover_seconds_per_batch: Value = 0.0
     handover_seconds_per_tensor: Value = 0.0
     handover_seconds_per_byte: Value = 0.0
     """u: the main process takes a batch off the queue; by batch, by tensor and by byte."""
+    wake_seconds_per_batch: Value = 0.0
+    """Of the hand-over of a batch, what waking the worker costs that sends it, where it sleeps for want of work."""
     answer_seconds_per_tensor: Value = 0.0
     """What the main process waits for each tensor's descriptor while the worker that sends it computes: a thread of
     that worker answers, and has the interpreter's lock only when the loading thread gives it up."""
@@ -132,6 +137,13 @@ def select(points: Points, entries: npt.NDArray[np.int64]) -> Points:
     return Points(**{name: getattr(points, name)[entries] for name in Points.__dataclass_fields__})
 
 
+def join(one: Points, other: Points) -> Points:
+    """Return the configurations of both, in order."""
+    return Points(
+        **{name: np.concatenate((getattr(one, name), getattr(other, name))) for name in Points.__dataclass_fields__}
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """What the model says of each configuration."""
@@ -200,6 +212,7 @@ def available_cores(costs: Costs, points: Points) -> FloatArray:
 def _busy_seconds(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray]:
     """Return the processor time of a batch in a worker, and how many workers want a core at a time."""
     alone = _alone_seconds(costs, points) + costs.worker_seconds_per_batch
+    alone = alone + costs.worker_seconds_per_byte * points.batch_bytes
     wanted = points.num_workers * alone / (alone + costs.blocked_seconds_per_sample * points.batch_size)
     # Only what is busy is in another's way: workers that wait for a disk are not.
     busy = np.minimum(wanted + points.taken_cores, costs.cores)
@@ -252,19 +265,21 @@ def _in_process_seconds(costs: Costs, points: Points) -> FloatArray:
 
 
 def _with_answers(costs: Costs, points: Points, own: FloatArray, takes: BoolArray) -> FloatArray:
-    """Return the time between two batches in the thread that takes them, waiting for answers of workers included.
+    """Return the time between two batches in the thread that takes them, with what it waits for the sending worker.
 
-    With a the thread's own work, w the wait for a worker that computes all the time and s of W workers' processor time
-    by batch, the time between two batches is x = a + w·s/(W·x): a worker that is waited for computes the less. It is no
-    more than with workers that compute for as large a part of their time as they can.
+    A worker that sleeps has to be woken, and one that computes answers late. With a the thread's own work and a waking,
+    w what an answer takes longer than a waking, and s the processor time of a batch in one of W workers, workers compute
+    the share s/(W·x) of the time x between two batches: x = a + w·s/(W·x), and no share is larger than with workers that
+    never wait.
     """
     busy, wanted = _busy_seconds(costs, points)
     workers = np.maximum(points.num_workers, 1.0)
-    crowd = np.maximum(1.0, wanted / available_cores(costs, points))
-    wait = np.where(takes, costs.answer_seconds_per_tensor * points.tensors * crowd, 0.0)
-    most = own + wait * wanted / workers
-    solved = 0.5 * (own + np.sqrt(own**2 + 4.0 * wait * busy / workers))
-    return np.minimum(most, solved)
+    asleep = own + np.where(takes, costs.wake_seconds_per_batch, 0.0)
+    late = np.where(takes, costs.answer_seconds_per_tensor * points.tensors - costs.wake_seconds_per_batch, 0.0)
+    solved = 0.5 * (asleep + np.sqrt(np.maximum(0.0, asleep**2 + 4.0 * late * busy / workers)))
+    computing = np.minimum(wanted / workers, busy / workers / np.maximum(solved, TINY))
+    seconds: FloatArray = asleep + late * computing
+    return seconds
 
 
 def epoch_seconds(

@@ -24,13 +24,19 @@ LEAST_MEASURED = 5
 MOST_ERROR = 0.10
 """Median error on unseen trials above which nothing is predicted."""
 
+PROBED_BATCH = 16
+"""Samples that the probe collates at a time."""
+PROBE_NOISE = 0.15
+"""Standard deviation of its log rate: a look of half a second, in which others may have had a core."""
 DISTURBED = 0.15
 """Cores that others take more than in the quietest trial of the same settings, above which a trial does not count."""
 
 _GENERAL = (
-    Prior(name="collate_seconds_per_batch", centre=1e-4, spread=1.0),
+    Prior(name="collate_seconds_per_batch", centre=3e-5, spread=1.0),
     Prior(name="worker_seconds_per_batch", centre=2e-4, spread=1.0),
-    Prior(name="handover_seconds_per_batch", centre=3e-4, spread=0.7),
+    Prior(name="worker_seconds_per_byte", centre=2e-10, spread=1.0),
+    Prior(name="handover_seconds_per_batch", centre=2e-4, spread=0.7),
+    Prior(name="wake_seconds_per_batch", centre=8e-4, spread=0.8),
     Prior(name="handover_seconds_per_tensor", centre=1.2e-4, spread=0.5),
     Prior(name="handover_seconds_per_byte", centre=2.5e-10, spread=1.0),
     Prior(name="answer_seconds_per_tensor", centre=2e-4, spread=1.2),
@@ -136,18 +142,34 @@ def _nothing(note: str) -> Prediction:
 
 def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: Environment) -> Fit:
     """Return the costs that explain what was measured, beginning with what the probe saw."""
+    told = bool(observed.points.taken_cores.any())
     if environment.usable_cpus < environment.logical_cpus:
         # What others do on CPUs that are not ours takes nothing from us.
         points = replace(observed.points, taken_cores=np.zeros(len(observed)))
-        observed = replace(observed, points=points)
+        observed, told = replace(observed, points=points), False
     step = plan.consumer.step_seconds
     free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
-    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.4))
+    # What others had of the cores is either told by the trials or to be found out.
+    spread = 0.1 if told else 0.4
+    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=spread))
     if step:
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
     if observed.points.pinned.any():
         free.append(Prior(name="pin_seconds_per_byte", centre=2e-10, spread=1.0))
-    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0))
+    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), _probed(probe, step))
+
+
+def _probed(probe: Probe, step_seconds: float) -> Observed | None:
+    """Return what the probe has seen as a loader without workers, whose few samples it loaded in their stead."""
+    wall, size = probe.seconds_per_sample, PROBED_BATCH
+    if not wall or not probe.batch_size_is_swept:
+        return None
+    return Observed(
+        points=_points([LoaderConfig(batch_size=size)], probe, 1.0),
+        log_rate=np.array([math.log(size / (size * wall + step_seconds))]),
+        noise=np.array([PROBE_NOISE]),
+        cpu_seconds=np.array([math.nan]),
+    )
 
 
 def _sample_priors(observed: Observed, probe: Probe) -> tuple[Prior, Prior]:
@@ -181,7 +203,7 @@ def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
     quiet = quiet_trials(records)
     table = steady_table(quiet)
     means = adjusted_means(table)
-    configs = tuple(means)
+    configs = tuple(config for config in by_group(records) if config in means)
     groups = {config: measured(trials) for config, trials in by_group(quiet).items()}
     pooled = _pooled_variance(table)
     taken = np.array([plain.fmean(taken_cores(one) or 0.0 for one in groups[config]) for config in configs])

@@ -26,6 +26,10 @@ from loadtune.record.results import Probe, TrialRecord
 
 MIB = 1 << 20
 PAGE_BYTES = 4096
+LOADER_SEMAPHORES = 8
+"""Of the queue of batches, three, and of the event that ends the workers, five."""
+WORKER_SEMAPHORES = 3
+"""Of the queue of its index lists."""
 LEAST_MEASURED = 3
 """Configurations whose memory was looked at, below which nothing is predicted."""
 NOISE_SHARE = 0.004
@@ -112,7 +116,7 @@ class Resident:
         row = _row(config, self.probe, self.batches, self.usual_samples if samples is None else samples)
         private = ridge.dot(row, [self.parameters[name] for name in PARTS])
         private += self.parameters.get(_beyond(config.num_workers), 0.0)
-        shared = batches_at_once(config) * self.batches.shared_size(config) if config.num_workers else 0.0
+        shared = _shared(config, self.batches)
         device = None
         if "device_bytes" in self.parameters:
             per_batch = self.parameters["device_batches"] * self.batches.size(config)
@@ -179,6 +183,14 @@ def check(records: Sequence[TrialRecord], probe: Probe) -> Check | None:
             unseen[group] = others.of(group, plain.median(samples))
             errors.append(unseen[group].host_bytes / true - 1)
     return Check(unseen=unseen, errors=tuple(errors)) if errors else None
+
+
+def _shared(config: LoaderConfig, batches: _Batches) -> float:
+    """Return the bytes in shared memory: P·W + 1 batches, and a page for each semaphore of the queues."""
+    if not config.num_workers:
+        return 0.0
+    semaphores = LOADER_SEMAPHORES + WORKER_SEMAPHORES * config.num_workers
+    return batches_at_once(config) * batches.shared_size(config) + PAGE_BYTES * semaphores
 
 
 def _seen(group: LoaderConfig, record: TrialRecord) -> _Seen | None:
