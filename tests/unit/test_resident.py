@@ -151,7 +151,8 @@ def test_batches_of_padded_sequences() -> None:
     model = resident(records, replace(PROBE, bytes_per_sample=1000.0, shared_bytes_per_sample=1000.0))
     assert model is not None
     found = model.of(LoaderConfig(batch_size=128, num_workers=2))
-    assert found.shm_bytes == pytest.approx(5 * 1000 * sizes[128], rel=0.03)
+    semaphores = (8 + 2 * 3) * 4096
+    assert found.shm_bytes == pytest.approx(5 * 1000 * sizes[128] + semaphores, rel=0.03)
 
 
 def test_too_little_to_go_by() -> None:

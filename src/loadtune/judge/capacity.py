@@ -268,9 +268,9 @@ def _with_answers(costs: Costs, points: Points, own: FloatArray, takes: BoolArra
     """Return the time between two batches in the thread that takes them, with what it waits for the sending worker.
 
     A worker that sleeps has to be woken, and one that computes answers late. With a the thread's own work and a waking,
-    w what an answer takes longer than a waking, and s the processor time of a batch in one of W workers, workers compute
-    the share s/(W·x) of the time x between two batches: x = a + w·s/(W·x), and no share is larger than with workers that
-    never wait.
+    w what an answer takes longer than a waking, and s the processor time of a batch in one of W workers, a worker
+    computes for the share s/(W·x) of the time x between two batches: x = a + w·s/(W·x). No share is larger than that of
+    a worker that never waits.
     """
     busy, wanted = _busy_seconds(costs, points)
     workers = np.maximum(points.num_workers, 1.0)

@@ -232,7 +232,7 @@ def _beliefs(least: float, most_samples: float, probe: Probe) -> list[Belief]:
     fresh = float(probe.resident_bytes or 250 * MIB)
     return [
         Belief(centre=least, spread=0.1 * least),
-        Belief(centre=12.0 * MIB, spread=12.0 * MIB),
+        Belief(centre=30.0 * MIB, spread=90.0 * MIB),
         Belief(centre=0.7 * fresh, spread=0.5 * fresh),
         Belief(centre=1.0, spread=1.0),
         Belief(centre=2.0, spread=1.5),
