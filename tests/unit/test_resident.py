@@ -82,12 +82,12 @@ UNSEEN = grid((8, 32, 128), (2, 8, 16))
 
 
 def test_what_was_not_measured_is_known() -> None:
-    """Six trials give host memory of up to 16 workers within 2 %, and shared memory within one batch."""
+    """Six trials give host memory of up to 16 workers within 3 %, and shared memory within one batch."""
     model = resident(trials(MEASURED), PROBE)
     assert model is not None
     for config in UNSEEN:
         found = model.of(config)
-        assert found.host_bytes == pytest.approx(private(config) + shared(config), rel=0.02)
+        assert found.host_bytes == pytest.approx(private(config) + shared(config), rel=0.03)
         assert abs(found.shm_bytes - shared(config)) <= (config.batch_size or 1) * SAMPLE_BYTES
         assert found.pinned_bytes == 0
         assert found.device_bytes is None

@@ -32,7 +32,7 @@ WORKER_SEMAPHORES = 3
 """Of the queue of its index lists."""
 LEAST_MEASURED = 3
 """Configurations whose memory was looked at, below which nothing is predicted."""
-NOISE_SHARE = 0.004
+NOISE_SHARE = 0.005
 NOISE_BYTES = MIB
 """Spread of one look: allocators and the moment. The larger of the two."""
 BEYOND_SHARE = 0.02
@@ -40,6 +40,7 @@ BEYOND_SHARE = 0.02
 
 PARTS = (
     "base_bytes",
+    "any_worker_bytes",
     "worker_bytes",
     "fresh_worker_bytes",
     "worker_batches",
@@ -48,9 +49,9 @@ PARTS = (
     "pinned_share",
     "grown_bytes_per_sample",
 )
-"""What is fitted: by process, by worker that is forked or started anew, in batches held by each worker and by a main
-process that loads itself, in shares of batches that wait in a worker's own memory and of page-locked blocks, by sample
-read."""
+"""What is fitted: by process; where there are workers at all; by worker that is forked, or started anew; in batches
+that each worker holds, or a main process that loads itself; in shares of the batches that wait in a worker's own
+memory, and of page-locked blocks; by sample read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,14 +233,15 @@ def _beliefs(least: float, most_samples: float, probe: Probe) -> list[Belief]:
     fresh = float(probe.resident_bytes or 250 * MIB)
     return [
         Belief(centre=least, spread=0.1 * least),
+        Belief(centre=10.0 * MIB, spread=20.0 * MIB),
         Belief(centre=30.0 * MIB, spread=90.0 * MIB),
         Belief(centre=0.7 * fresh, spread=0.5 * fresh),
         Belief(centre=1.0, spread=1.0),
         Belief(centre=2.0, spread=1.5),
         Belief(centre=1.0, spread=0.3),
         Belief(centre=1.0, spread=0.3),
-        # Growth beyond a hundredth of the whole must show in the trials to be believed.
-        Belief(centre=0.0, spread=0.01 * least / max(1.0, most_samples)),
+        # Forked workers make pages of their parent their own with the samples they read: up to a tenth in a trial.
+        Belief(centre=0.0, spread=0.1 * least / max(1.0, most_samples)),
     ]
 
 
@@ -251,6 +253,7 @@ def _row(config: LoaderConfig, probe: Probe, batches: _Batches, samples: float) 
     pins = config.pin_memory and probe.accelerator is not None
     return [
         1.0,
+        float(workers > 0),
         float(workers if forked else 0),
         float(0 if forked else workers),
         workers * size,
