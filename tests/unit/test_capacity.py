@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,3 +161,37 @@ def test_speed() -> None:
         took.append(time.process_time() - began)
     assert len(configs) == 5000
     assert min(took) <= 0.1
+
+
+def test_a_hand_over_waits_for_the_worker_that_sends() -> None:
+    """Workers that sleep are woken for each batch; one that computes all the time is not, and answers late."""
+    costs = Costs(
+        cpu_seconds_per_sample=1e-6,
+        collate_seconds_per_batch=1e-3,
+        handover_seconds_per_batch=2e-3,
+        wake_seconds_per_batch=1e-3,
+        cores=64,
+        sharpness=60,
+    )
+    many = rate(costs, batch_size=1, num_workers=32)
+    assert many == pytest.approx(1 / 0.003, rel=0.02)
+    one = rate(replace(costs, collate_seconds_per_batch=2e-3), batch_size=1, num_workers=1)
+    assert one == pytest.approx(1 / 0.002, rel=0.02)
+    late = replace(costs, wake_seconds_per_batch=0.0, answer_seconds_per_tensor=1e-3, collate_seconds_per_batch=0.1)
+    assert rate(late, batch_size=1, num_workers=200, tensors=4.0) == pytest.approx(1 / 0.0028, rel=0.2)
+    packed = rate(late, batch_size=1, num_workers=200, tensors=1.0)
+    assert packed > 1.1 * rate(late, batch_size=1, num_workers=200, tensors=4.0)
+
+
+def test_what_others_take_is_not_there() -> None:
+    """With one of two cores taken W = 4 has half of its rate, W = 0 all of it, and with two taken a tenth is left."""
+    costs = Costs(cpu_seconds_per_sample=1e-3, cores=2, sharpness=60)
+
+    def left(workers: int, taken: float) -> float:
+        at = points([LoaderConfig(batch_size=10, num_workers=workers)], taken_cores=taken)
+        return float(capacity(costs, at).batches_per_second[0])
+
+    assert left(4, 1.0) == pytest.approx(0.5 * left(4, 0.0), rel=0.01)
+    assert left(0, 1.0) == pytest.approx(left(0, 0.0))
+    assert left(0, 2.0) == pytest.approx(0.2 * left(0, 0.0))
+    assert left(4, 5.0) == pytest.approx(0.1 * left(4, 0.0), rel=0.01)

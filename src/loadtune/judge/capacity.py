@@ -24,6 +24,9 @@ PARTS = ("workers", "cores", "main process", "consumer", "pinning")
 ORDER_LOSS = (0.334, 1.711, 1.069, 0.864)
 ORDER_LOSS_ALONE = (0.289, 1.329, 1.254, 0.0)
 """Of ``order_efficiency``, for P of 2 or more, and for P = 1."""
+TINY = 1e-12
+LEAST_SHARE = 0.1
+"""Of the cores, that others leave at the least: whoever wants one gets his turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +40,21 @@ class Costs:
     """T_c: processor time of one sample in a worker that has a core to itself."""
     blocked_seconds_per_sample: Value = 0.0
     """T_b: waiting for a disk, a network, a sleep."""
+    collate_seconds_per_batch: Value = 0.0
+    """Processor time of a batch of any size, wherever it is loaded: fetching, collating, the loader's own loop."""
     worker_seconds_per_batch: Value = 0.0
-    """b0: processor time of a batch in a worker whatever its size: collating and handing over."""
+    """b0: what a worker adds to that, handing it over."""
+    worker_seconds_per_byte: Value = 0.0
+    """w: shared memory is new to a worker with each batch, page by page, where a process keeps its own to use again."""
     handover_seconds_per_batch: Value = 0.0
     handover_seconds_per_tensor: Value = 0.0
     handover_seconds_per_byte: Value = 0.0
     """u: the main process takes a batch off the queue; by batch, by tensor and by byte."""
+    wake_seconds_per_batch: Value = 0.0
+    """Of the hand-over of a batch, what waking the worker costs that sends it, where it sleeps for want of work."""
+    answer_seconds_per_tensor: Value = 0.0
+    """What the main process waits for each tensor's descriptor while the worker that sends it computes: a thread of
+    that worker answers, and has the interpreter's lock only when the loading thread gives it up."""
     dispatch_seconds_per_sample: Value = 0.0
     """Of h, the main process's other work on a batch: drawing indices, counting."""
     consumer_seconds_per_batch: Value = 0.0
@@ -79,6 +91,8 @@ class Points:
     """Tensors of a batch."""
     batch_bytes: FloatArray
     """Bytes of a batch in tensors."""
+    taken_cores: FloatArray
+    """Cores that other work of the machine takes meanwhile."""
 
     def __len__(self) -> int:
         return len(self.batch_size)
@@ -92,6 +106,7 @@ def points(
     tensors_per_batch: float = 1.0,
     tensors_per_sample: float = 0.0,
     pins: bool = False,
+    taken_cores: float | FloatArray = 0.0,
 ) -> Points:
     """Return configurations as the closed form takes them.
 
@@ -102,6 +117,7 @@ def points(
         tensors_per_batch: Tensors of a batch of any size.
         tensors_per_sample: Tensors more for each sample.
         pins: Whether ``pin_memory`` does anything here: without an accelerator torch does not pin.
+        taken_cores: Cores that other work takes, of all or of each.
     """
     size = np.array([config.batch_size or own_batch_size for config in configs], dtype=np.float64)
     return Points(
@@ -112,12 +128,20 @@ def points(
         pinned=np.array([config.pin_memory and pins for config in configs], dtype=np.bool_),
         tensors=tensors_per_batch + tensors_per_sample * size,
         batch_bytes=bytes_per_sample * size,
+        taken_cores=np.broadcast_to(np.asarray(taken_cores, dtype=np.float64), size.shape),
     )
 
 
 def select(points: Points, entries: npt.NDArray[np.int64]) -> Points:
     """Return some of the configurations."""
     return Points(**{name: getattr(points, name)[entries] for name in Points.__dataclass_fields__})
+
+
+def join(one: Points, other: Points) -> Points:
+    """Return the configurations of both, in order."""
+    return Points(
+        **{name: np.concatenate((getattr(one, name), getattr(other, name))) for name in Points.__dataclass_fields__}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +203,26 @@ def capacity(costs: Costs, points: Points) -> Capacity:
     return Capacity(bounds=bounds, batches_per_second=rate, samples_per_second=points.batch_size * rate)
 
 
+def available_cores(costs: Costs, points: Points) -> FloatArray:
+    """Return the cores that other work leaves to the loader."""
+    cores: FloatArray = np.maximum(costs.cores - points.taken_cores, LEAST_SHARE * costs.cores)
+    return cores
+
+
 def _busy_seconds(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray]:
     """Return the processor time of a batch in a worker, and how many workers want a core at a time."""
-    alone = costs.cpu_seconds_per_sample * points.batch_size + costs.worker_seconds_per_batch
+    alone = _alone_seconds(costs, points) + costs.worker_seconds_per_batch
+    alone = alone + costs.worker_seconds_per_byte * points.batch_bytes
     wanted = points.num_workers * alone / (alone + costs.blocked_seconds_per_sample * points.batch_size)
     # Only what is busy is in another's way: workers that wait for a disk are not.
-    return alone * (1.0 + costs.contention * np.maximum(0.0, np.minimum(wanted, costs.cores) - 1.0)), wanted
+    busy = np.minimum(wanted + points.taken_cores, costs.cores)
+    return alone * (1.0 + costs.contention * np.maximum(0.0, busy - 1.0)), wanted
+
+
+def _alone_seconds(costs: Costs, points: Points) -> FloatArray:
+    """Return the processor time of loading a batch, in a process that has a core to itself."""
+    seconds: FloatArray = costs.cpu_seconds_per_sample * points.batch_size + costs.collate_seconds_per_batch
+    return seconds
 
 
 def _by_workers(costs: Costs, points: Points) -> FloatArray:
@@ -197,25 +235,51 @@ def _by_workers(costs: Costs, points: Points) -> FloatArray:
 
 
 def _by_cores(costs: Costs, points: Points) -> FloatArray:
-    excess = np.maximum(0.0, _busy_seconds(costs, points)[1] / costs.cores - 1.0)
-    rate = costs.cores / cpu_seconds(costs, points) / (1.0 + costs.switching * np.log1p(excess))
+    cores = available_cores(costs, points)
+    excess = np.maximum(0.0, _busy_seconds(costs, points)[1] / cores - 1.0)
+    rate = cores / cpu_seconds(costs, points) / (1.0 + costs.switching * np.log1p(excess))
     return np.where(points.num_workers == 0, np.inf, rate)
 
 
 def _by_main(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the bounds of the main process, the consumer and the thread that pins."""
     takes, alone = handover_seconds(costs, points), points.num_workers == 0
-    # What a worker does for a batch of any size is to hand it over, and here nobody does.
-    serial = (costs.cpu_seconds_per_sample + costs.blocked_seconds_per_sample) * points.batch_size
-    serial = costs.in_process_factor * serial
-    own = np.where(alone, serial, np.where(points.pinned, 0.0, takes))
-    own = own + costs.dispatch_seconds_per_sample * points.batch_size
     step = costs.consumer_seconds_per_batch
+    draws = costs.dispatch_seconds_per_sample * points.batch_size
+    own = np.where(alone, _in_process_seconds(costs, points), np.where(points.pinned, 0.0, takes)) + draws
     # One thread does both, one after the other; the larger part gives the bound its name.
-    both, is_step = 1.0 / (own + step), step > own
-    pins = takes + costs.pin_seconds_per_byte * points.batch_bytes
+    whole, is_step = _with_answers(costs, points, own + step, ~alone & ~points.pinned), step > own
+    pins = _with_answers(costs, points, takes + costs.pin_seconds_per_byte * points.batch_bytes, points.pinned)
     pinning = np.where(points.pinned & ~alone, 1.0 / pins, np.inf)
-    return np.where(is_step, np.inf, both), np.where(is_step, both, np.inf), pinning
+    return np.where(is_step, np.inf, 1.0 / whole), np.where(is_step, 1.0 / whole, np.inf), pinning
+
+
+def _in_process_seconds(costs: Costs, points: Points) -> FloatArray:
+    """Return what loading a batch takes without workers; what they do to hand one over nobody does here."""
+    busy = np.minimum(1.0 + points.taken_cores, costs.cores)
+    slowed = 1.0 + costs.contention * np.maximum(0.0, busy - 1.0)
+    share = np.minimum(1.0, available_cores(costs, points))
+    computing = _alone_seconds(costs, points) * slowed / share
+    seconds: FloatArray = computing + costs.blocked_seconds_per_sample * points.batch_size
+    return costs.in_process_factor * seconds
+
+
+def _with_answers(costs: Costs, points: Points, own: FloatArray, takes: BoolArray) -> FloatArray:
+    """Return the time between two batches in the thread that takes them, with what it waits for the sending worker.
+
+    A worker that sleeps has to be woken, and one that computes answers late. With a the thread's own work and a waking,
+    w what an answer takes longer than a waking, and s the processor time of a batch in one of W workers, a worker
+    computes for the share s/(W·x) of the time x between two batches: x = a + w·s/(W·x). No share is larger than that of
+    a worker that never waits.
+    """
+    busy, wanted = _busy_seconds(costs, points)
+    workers = np.maximum(points.num_workers, 1.0)
+    asleep = own + np.where(takes, costs.wake_seconds_per_batch, 0.0)
+    late = np.where(takes, costs.answer_seconds_per_tensor * points.tensors - costs.wake_seconds_per_batch, 0.0)
+    solved = 0.5 * (asleep + np.sqrt(np.maximum(0.0, asleep**2 + 4.0 * late * busy / workers)))
+    computing = np.minimum(wanted / workers, busy / workers / np.maximum(solved, TINY))
+    seconds: FloatArray = asleep + late * computing
+    return seconds
 
 
 def epoch_seconds(

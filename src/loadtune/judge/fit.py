@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, cpu_seconds, select
+from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, cpu_seconds, join, select
 from loadtune.judge.statistics import student_t
 
+_ARRAYS = ("log_rate", "noise", "cpu_seconds")
 FOLDS = 12
 """Parts that the trials are divided into, to be predicted from the others; up to so many it is leave-one-out."""
 LEAST_NOISE = 0.02
@@ -65,6 +66,13 @@ class Observed:
             noise=self.noise[at],
             cpu_seconds=self.cpu_seconds[at],
         )
+
+    def with_more(self, other: Observed | None) -> Observed:
+        """Return these entries and others behind them."""
+        if other is None:
+            return self
+        joined = {name: np.concatenate((getattr(self, name), getattr(other, name))) for name in _ARRAYS}
+        return Observed(points=join(self.points, other.points), **joined)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,31 +135,32 @@ class _Solution(NamedTuple):
     """What is left: half the sum of squares, large ones counted less."""
 
 
-def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs) -> Fit:
+def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs, known: Observed | None = None) -> Fit:
     """Return the costs that explain what was measured, with their uncertainty and the errors of unseen entries.
 
     Args:
         observed: At least two configurations.
         priors: Of the costs that are free.
         fixed: The other ones.
+        known: What counts as measured in every fit and is not itself to be predicted, such as what the probe saw.
     """
     priors = tuple(priors)
     # It begins with wide noise, so that no part of the rates holds the costs where they happen to explain it alone.
-    wide = _with_noise(observed, WIDE_NOISE)
+    wide = _with_noise(observed.with_more(known), WIDE_NOISE)
     place = min((_solve(wide, priors, fixed, start) for start in _starts(priors)), key=lambda one: one.cost).place
     for _ in range(REFITS):
         # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
         found = capacity(_costs(priors, fixed, place), observed.points)
         left = np.abs(np.log(found.samples_per_second) - observed.log_rate)
         noisy = _with_noise(observed, 1.4826 * float(np.median(left)))
-        solution = _solve(noisy, priors, fixed, place)
+        solution = _solve(noisy.with_more(known), priors, fixed, place)
         place = solution.place
     return Fit(
         costs=_costs(priors, fixed, place),
         priors=priors,
         place=place,
         covariance=solution.covariance,
-        errors=_unseen_errors(noisy, priors, fixed, place),
+        errors=_unseen_errors(noisy, priors, fixed, place, known),
     )
 
 
@@ -201,14 +210,16 @@ def _slopes(values: Callable[[FloatArray], FloatArray], place: FloatArray) -> Fl
     return slopes
 
 
-def _unseen_errors(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> FloatArray:
+def _unseen_errors(
+    observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray, known: Observed | None
+) -> FloatArray:
     """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``."""
     count = len(observed)
     errors = np.zeros(count)
     for fold in range(min(FOLDS, count)):
         left_out = np.arange(fold, count, FOLDS)
         rest = observed.only(np.setdiff1d(np.arange(count), left_out).tolist())
-        place = _solve(rest, priors, fixed, start).place
+        place = _solve(rest.with_more(known), priors, fixed, start).place
         unseen = select(observed.points, left_out)
         found = capacity(_costs(priors, fixed, place), unseen)
         errors[left_out] = np.log(found.samples_per_second) - observed.log_rate[left_out]

@@ -92,6 +92,30 @@ def outlook(
     )
 
 
+def unmeasured_growth_bytes(
+    config: LoaderConfig, found: Survey, *, probe: Probe, seen_samples: float, batches_per_epoch: int | None
+) -> int:
+    """Return what memory of a configuration that was not measured grows by until the end of an epoch, as of its like.
+
+    Args:
+        config: The settings.
+        found: How memory grows.
+        probe: N, and what the data set holds that workers share.
+        seen_samples: Read in a trial, behind which it is counted.
+        batches_per_epoch: None where it is not known: nothing is counted then.
+    """
+    if batches_per_epoch is None:
+        return 0
+    ahead = _Ahead(
+        config=config,
+        samples=probe.dataset_samples,
+        seen=seen_samples,
+        to_come=max(0.0, batches_per_epoch * (config.batch_size or 1) - seen_samples),
+        shared_bytes=config.num_workers * (probe.built_bytes or 0),
+    )
+    return round(sum(ahead.in_epoch(one) for one in found.of(config)))
+
+
 def _to_be_copied(config: LoaderConfig, records: Sequence[TrialRecord], probe: Probe) -> int:
     """Return the most that copies can still add: what workers share, and no more of each than the data set holds."""
     shared = max((record.memory.looks[-1].shared_bytes for record in records if record.memory.looks), default=0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
-from loadtune.judge.capacity import Costs, Points, capacity, points
+from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, points
 from loadtune.judge.evidence import by_group, group_of, measured, steady_table
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat, adjusted_means
@@ -24,11 +24,22 @@ LEAST_MEASURED = 5
 MOST_ERROR = 0.10
 """Median error on unseen trials above which nothing is predicted."""
 
+PROBED_BATCH = 16
+"""Samples that the probe collates at a time."""
+PROBE_NOISE = 0.15
+"""Standard deviation of its log rate: a look of half a second, in which others may have had a core."""
+DISTURBED = 0.15
+"""Cores that others take more than in the quietest trial of the same settings, above which a trial does not count."""
+
 _GENERAL = (
-    Prior(name="worker_seconds_per_batch", centre=3e-4, spread=1.0),
-    Prior(name="handover_seconds_per_batch", centre=3e-4, spread=0.7),
+    Prior(name="collate_seconds_per_batch", centre=3e-5, spread=1.0),
+    Prior(name="worker_seconds_per_batch", centre=2e-4, spread=1.0),
+    Prior(name="worker_seconds_per_byte", centre=2e-10, spread=1.0),
+    Prior(name="handover_seconds_per_batch", centre=2e-4, spread=0.7),
+    Prior(name="wake_seconds_per_batch", centre=8e-4, spread=0.8),
     Prior(name="handover_seconds_per_tensor", centre=1.2e-4, spread=0.5),
     Prior(name="handover_seconds_per_byte", centre=2.5e-10, spread=1.0),
+    Prior(name="answer_seconds_per_tensor", centre=2e-4, spread=1.2),
     Prior(name="dispatch_seconds_per_sample", centre=1e-6, spread=0.7),
     Prior(name="latency_seconds", centre=3e-4, spread=1.0),
     Prior(name="contention", centre=0.03, spread=1.2),
@@ -92,7 +103,10 @@ def predict(
         return _nothing(f"it takes {LEAST_MEASURED} measured configurations to check it, not {len(observed)}")
     fitted = fit_to(observed, probe=probe, plan=plan, environment=environment)
     groups = tuple(dict.fromkeys(group_of(config) for config in configs))
-    at = _points(groups, probe, _own_batch_size(records))
+    # What is predicted is the machine as it was in the sweep, with what others took of it.
+    whole = environment.usable_cpus >= environment.logical_cpus
+    others = float(np.median(observed.points.taken_cores)) if whole else 0.0
+    at = _points(groups, probe, _own_batch_size(records), others=others)
     model = Model(
         parameters={**_parameters(fitted.costs), **_start_parameters(records)},
         median_abs_error=fitted.median_abs_error,
@@ -128,14 +142,34 @@ def _nothing(note: str) -> Prediction:
 
 def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: Environment) -> Fit:
     """Return the costs that explain what was measured, beginning with what the probe saw."""
+    told = bool(observed.points.taken_cores.any())
+    if environment.usable_cpus < environment.logical_cpus:
+        # What others do on CPUs that are not ours takes nothing from us.
+        points = replace(observed.points, taken_cores=np.zeros(len(observed)))
+        observed, told = replace(observed, points=points), False
     step = plan.consumer.step_seconds
     free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
-    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=0.4))
+    # What others had of the cores is either told by the trials or to be found out.
+    spread = 0.1 if told else 0.4
+    free.append(Prior(name="cores", centre=max(environment.usable_cpus, 0.1), spread=spread))
     if step:
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
     if observed.points.pinned.any():
         free.append(Prior(name="pin_seconds_per_byte", centre=2e-10, spread=1.0))
-    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0))
+    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), _probed(probe, step))
+
+
+def _probed(probe: Probe, step_seconds: float) -> Observed | None:
+    """Return what the probe has seen as a loader without workers, whose few samples it loaded in their stead."""
+    wall, size = probe.seconds_per_sample, PROBED_BATCH
+    if not wall or not probe.batch_size_is_swept:
+        return None
+    return Observed(
+        points=_points([LoaderConfig(batch_size=size)], probe, 1.0),
+        log_rate=np.array([math.log(size / (size * wall + step_seconds))]),
+        noise=np.array([PROBE_NOISE]),
+        cpu_seconds=np.array([math.nan]),
+    )
 
 
 def _sample_priors(observed: Observed, probe: Probe) -> tuple[Prior, Prior]:
@@ -162,23 +196,57 @@ def _variation_prior(probe: Probe) -> Prior:
 
 
 def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
-    """Return the measured configurations with what their blocks share taken out."""
-    table = steady_table(records)
+    """Return the measured configurations with what their blocks share taken out.
+
+    Of the trials of one configuration those count in which other work took least of the machine.
+    """
+    quiet = quiet_trials(records)
+    table = steady_table(quiet)
     means = adjusted_means(table)
-    configs = tuple(means)
-    groups = by_group(records)
+    configs = tuple(config for config in by_group(records) if config in means)
+    groups = {config: measured(trials) for config, trials in by_group(quiet).items()}
+    pooled = _pooled_variance(table)
+    taken = np.array([plain.fmean(taken_cores(one) or 0.0 for one in groups[config]) for config in configs])
     return Observed(
-        points=_points(configs, probe, _own_batch_size(records)),
+        points=_points(configs, probe, _own_batch_size(records), others=taken),
         log_rate=np.array([means[config] for config in configs]),
-        noise=np.array([_noise(table[config]) for config in configs]),
+        noise=np.array([_noise(table[config], groups[config], pooled, probe) for config in configs]),
         cpu_seconds=np.array([_cpu_seconds(groups[config]) for config in configs]),
     )
 
 
-def _noise(repeats: Sequence[Repeat]) -> float:
-    """Return the standard deviation of a mean log rate, by its windows."""
-    variance = sum(one.window_variance / one.windows for one in repeats) / len(repeats) ** 2
-    return math.sqrt(variance + LEAST_NOISE**2)
+def taken_cores(record: TrialRecord) -> float | None:
+    """Return how many cores other work took during a trial's windows; None where it is not known."""
+    steady = record.steady
+    if steady is None or steady.others_cpu_seconds is None or not steady.measured_seconds:
+        return None
+    return steady.others_cpu_seconds / steady.measured_seconds
+
+
+def quiet_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the records less those in which others took more of the machine than in another of the same settings."""
+    least = {
+        group: min((taken_cores(one) or 0.0 for one in measured(trials)), default=0.0)
+        for group, trials in by_group(records).items()
+    }
+    return [one for one in records if (taken_cores(one) or 0.0) <= least.get(group_of(one.config), 0.0) + DISTURBED]
+
+
+def _pooled_variance(table: Mapping[LoaderConfig, Sequence[Repeat]]) -> float:
+    """Return the variance of a window's log rate as all trials say it; two windows say little of their own."""
+    seen = [one.window_variance for repeats in table.values() for one in repeats if one.windows > 1]
+    return plain.median(seen) if seen else 0.0
+
+
+def _noise(repeats: Sequence[Repeat], trials: Sequence[TrialRecord], pooled: float, probe: Probe) -> float:
+    """Return the standard deviation of a mean log rate: by its windows, or by how many samples it has seen.
+
+    Trials of few samples whose times vary much have no rate of their own yet: windows that share the luck agree.
+    """
+    windows = sum((one.window_variance + pooled) / 2 / one.windows for one in repeats) / len(repeats) ** 2
+    samples = sum(one.steady.samples_measured for one in trials if one.steady)
+    drawn = (probe.sample_variation or 0.0) / max(1, samples)
+    return math.sqrt(max(windows, drawn) + LEAST_NOISE**2)
 
 
 def _cpu_seconds(trials: Sequence[TrialRecord]) -> float:
@@ -195,7 +263,9 @@ def _own_batch_size(records: Sequence[TrialRecord]) -> float:
     return plain.median(sizes) if sizes else 1.0
 
 
-def _points(configs: Sequence[LoaderConfig], probe: Probe, own_batch_size: float) -> Points:
+def _points(
+    configs: Sequence[LoaderConfig], probe: Probe, own_batch_size: float, *, others: float | FloatArray = 0.0
+) -> Points:
     return points(
         configs,
         own_batch_size=own_batch_size,
@@ -203,6 +273,7 @@ def _points(configs: Sequence[LoaderConfig], probe: Probe, own_batch_size: float
         tensors_per_batch=probe.tensors_per_batch or 0.0,
         tensors_per_sample=probe.tensors_per_sample,
         pins=probe.accelerator is not None,
+        taken_cores=others,
     )
 
 

@@ -65,7 +65,7 @@ def stretches(record: TrialRecord) -> list[Stretch]:
             grown=_grown(before, after, queue_bytes if after is looks[-1] else 0),
             processes=max(1, workers),
             batch_bytes=batch_bytes,
-            pinned_bytes=_pinned_bytes(record.config, batch_bytes),
+            pinned_bytes=pinned_bytes(record.config, batch_bytes),
             ahead_batches=record.config.batches_in_flight // max(1, workers),
             batches=after.batches - before.batches,
             files=(after.open_files or 0) - (before.open_files or 0),
@@ -85,7 +85,7 @@ def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int) -> dict[Part
     }
 
 
-def _pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:
+def pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:
     """Return what a full queue of pinned batches takes: torch keeps page-locked memory in blocks of powers of two."""
     if not config.pin_memory:
         return 0.0

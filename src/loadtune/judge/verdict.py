@@ -11,6 +11,7 @@ from loadtune.judge.case import Case
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import speaking
 from loadtune.judge.findings import findings
+from loadtune.judge.memory_rows import with_memory
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval, with_warnings
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
@@ -86,6 +87,9 @@ def conclude(
         environment=environment,
         pick=next((row.config for row in choice.rows if row.chosen), None),
     )
+    rows, model = with_memory(
+        prediction.on(choice.rows), prediction.model, speaking(delivered), probe=probe, limits=limits
+    )
     return RunResult(
         target=plan.target,
         command=tuple(command),
@@ -95,9 +99,9 @@ def conclude(
         limits=limits,
         probe=probe,
         **_picks(choice, found),
-        trials=prediction.on(choice.rows),
+        trials=rows,
         findings=found,
-        model=prediction.model,
+        model=model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),
         finished=finished,
         resumes=tuple(resumes),

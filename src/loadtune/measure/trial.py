@@ -22,7 +22,7 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, aftermath, page_cache, steady, threads
+from loadtune.measure import accelerator, aftermath, others, page_cache, steady, threads
 from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
@@ -136,14 +136,14 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         primed = len(loop.taken.ended)
         workers = stream.worker_pids()
         observer.begin(workers)
-        cpu_before = cpu_seconds(workers)
+        cpu_before, began = cpu_seconds(workers), others.now()
         rounds = _measure_rounds(
             loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None, observer
         )
         observer.end()
         taken = sum(loop.taken.samples)
         # A loader that restarted has other workers now, and the time of the first ones is gone with them.
-        cpu_after = cpu_seconds(workers) if stream.worker_pids() == workers else None
+        cpu_after, ended = cpu_seconds(workers) if stream.worker_pids() == workers else None, others.now()
         if plan.pause_seconds is not None:
             _pause(loop, config, plan.pause_seconds, observer)
     except Exception as error:
@@ -153,13 +153,15 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         page_cache.note_held((os.getpid(), *stream.worker_pids()))
         stream.kill()
     measured = _summarise(loop.taken, rounds, plan, primed)
+    in_rounds = taken - sum(loop.taken.samples[:primed])
+    ours = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
+    theirs = others.busy_seconds(began, ended, ours, os.cpu_count() or 1)
     measured = replace(
         measured,
         startup_seconds=startup,
         first_batch_seconds=loop.taken.ended[0] - asked,
-        cpu_seconds=_share_of_cpu(
-            cpu_before, cpu_after, measured.samples_measured, taken - sum(loop.taken.samples[:primed])
-        ),
+        cpu_seconds=_share(ours, measured.samples_measured, in_rounds),
+        others_cpu_seconds=_share(theirs, measured.samples_measured, in_rounds),
         bytes_per_batch=count_bytes(loop.consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
@@ -308,9 +310,9 @@ def _percentiles(waits: Sequence[float]) -> tuple[float, float, float]:
     return cuts[49], cuts[94], cuts[98]
 
 
-def _share_of_cpu(before: float | None, after: float | None, samples: int, of_samples: int) -> float | None:
-    """Return the processor time of the windows: their share, by samples, of what was read around all rounds."""
-    return None if before is None or after is None else (after - before) * samples / of_samples
+def _share(seconds: float | None, samples: int, of_samples: int) -> float | None:
+    """Return the part of a time that belongs to the windows: their share, by samples, of all rounds."""
+    return None if seconds is None else seconds * samples / of_samples
 
 
 def cpu_seconds(pids: Sequence[int]) -> float | None:

@@ -63,6 +63,8 @@ class SteadyMeasurement:
     """Whether the samples came as an endless stream of passes; False where a loader of its own kind had to restart."""
     passes: float | None = None
     """How often the data set was read by the end of the windows; None where its length is not known."""
+    others_cpu_seconds: float | None = None
+    """Processor time that all other work of the machine took during the windows; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +363,11 @@ class TrialResult:
     predicted_samples_per_second_low: float | None = None
     """Lower end of the 95 % interval of ``predicted_samples_per_second``. JSON only, as is the upper one."""
     predicted_samples_per_second_high: float | None = None
+    predicted_shm_peak_bytes: int | None = None
+    """Of ``predicted_host_peak_bytes``, batches in shared memory. JSON only, as are the next two."""
+    predicted_pinned_bytes: int | None = None
+    """Of it, page-locked memory."""
+    predicted_gpu_peak_bytes: int | None = None
 
     @property
     def config(self) -> LoaderConfig:
@@ -381,6 +388,9 @@ JSON_ONLY_FIELDS = (
     "failure_advice",
     "predicted_samples_per_second_low",
     "predicted_samples_per_second_high",
+    "predicted_shm_peak_bytes",
+    "predicted_pinned_bytes",
+    "predicted_gpu_peak_bytes",
 )
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 
@@ -439,6 +449,12 @@ class Model:
     """The part of the pipeline that bounds the pick's rate: workers, cores, main process, consumer, pinning."""
     note: str | None = None
     """Why nothing is predicted; None where something is."""
+    memory_parameters: dict[str, float] = field(default_factory=dict)
+    """Of the resident-memory model, by name; empty where memory is not predicted."""
+    memory_median_abs_error: float | None = None
+    """Of its host memory for configurations that the fit did not see, as a share of the measured; in the median."""
+    memory_p90_abs_error: float | None = None
+    """The same, for nine of ten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

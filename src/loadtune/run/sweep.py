@@ -17,6 +17,7 @@ from loadtune.describe.space import auto_workers
 from loadtune.errors import UsageError
 from loadtune.judge import strategy, verdict
 from loadtune.judge.feasible import refusal
+from loadtune.judge.memory_rows import overflow
 from loadtune.judge.remedy import advice
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import group_configs
@@ -302,6 +303,7 @@ class _Loop:
     def _refused(self, request: TrialRequest) -> TrialRecord | None:
         """Return the record of a trial that cannot run here, in place of running it; None where it may."""
         reason = refusal(request.config, probe=self._probe, environment=self._environment, limits=self._limits)
+        reason = reason or overflow(request.config, self.records, probe=self._probe, environment=self._environment)
         if reason is None:
             return None
         return TrialRecord(

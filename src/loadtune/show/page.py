@@ -21,7 +21,7 @@ from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.charts.common import DataTable
 from loadtune.show.figures import figures
-from loadtune.show.predicted import model_sentence, predicted_rate
+from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
 from loadtune.show.tables import cell_text
 from loadtune.show.words import config_words, loader_code, other_words, plain
 from loadtune.units import (
@@ -98,7 +98,7 @@ def _context(result: RunResult) -> dict[str, Any]:
         "models_heading": article.HEADING,
         "models_explanation": article.EXPLANATION,
         "document": article.document_rows(result, chosen) if chosen is not None else (),
-        "model": plain(model_sentence(result) or ""),
+        "model": plain(" ".join(model_sentences(result))),
         "findings": tuple(
             (finding.severity, plain(finding.code), plain(finding.message), plain(finding.advice))
             for finding in result.findings
@@ -154,7 +154,7 @@ def _leaders(result: RunResult) -> DataTable:
 def _trials(result: RunResult) -> DataTable:
     header = (
         "batch", "workers", "settings", "status", "samples/s (95 %)", "the model's (95 %)", "first batch", "epoch",
-        "wait p95", "host memory", "device memory", "what it is, or why there is no number",
+        "wait p95", "host memory", "the model's", "device memory", "what it is, or why there is no number",
     )  # fmt: skip
     return _without_empty_columns(
         DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))
@@ -188,6 +188,7 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         format_seconds(trial.epoch_seconds),
         format_seconds(trial.batch_wait_p95_seconds),
         format_bytes(trial.host_peak_bytes),
+        predicted_memory(trial),
         format_bytes(trial.gpu_peak_bytes),
         "; ".join(part for part in (", ".join(leaders.marks(result, trial)), failure) if part),
     )

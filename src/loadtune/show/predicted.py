@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.units import format_estimate, format_share
+from loadtune.units import format_bytes, format_estimate, format_share
 
 
 def model_sentence(result: RunResult) -> str | None:
@@ -19,6 +19,28 @@ def model_sentence(result: RunResult) -> str | None:
         "The pipeline model predicts the measured rates, each from the others, within "
         f"{format_share(model.median_abs_error)} in the median{most}{bound}."
     )
+
+
+def memory_model_sentence(result: RunResult) -> str | None:
+    """Return how far predicted host memory is off; None where none was checked."""
+    model = result.model
+    if model.memory_median_abs_error is None:
+        return None
+    most = f" ({format_share(model.memory_p90_abs_error)} for nine of ten)" if model.memory_p90_abs_error else ""
+    return (
+        "The memory model predicts the measured host memory, each from the others, within "
+        f"{format_share(model.memory_median_abs_error)} in the median{most}."
+    )
+
+
+def model_sentences(result: RunResult) -> tuple[str, ...]:
+    """Return what the models say of themselves."""
+    return tuple(filter(None, (model_sentence(result), memory_model_sentence(result))))
+
+
+def predicted_memory(trial: TrialResult) -> str:
+    """Return the host memory that an epoch is expected to come to with a full queue, or a dash."""
+    return format_bytes(trial.predicted_host_peak_bytes)
 
 
 def predicted_rate(trial: TrialResult) -> str:

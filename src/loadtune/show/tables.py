@@ -14,7 +14,7 @@ import msgspec
 from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import leaders, summary
-from loadtune.show.predicted import model_sentence
+from loadtune.show.predicted import model_sentences
 from loadtune.show.words import config_words, loader_code, plain
 from loadtune.units import format_bytes, format_seconds
 
@@ -133,7 +133,7 @@ def to_markdown(result: RunResult) -> str:
     ]
     if result.best is not None:
         parts.append(f"```python\n{loader_code(result.best.config, result.probe.kept_arguments)}\n```")
-    parts.append(markdown_text(model_sentence(result) or ""))
+    parts.append(markdown_text(" ".join(model_sentences(result))))
     parts.append("\n".join(_markdown_finding(*said) for said in _findings(result)))
     parts.append(markdown_text(summary.cost_sentence(result)))
     return "\n\n".join(part for part in parts if part) + "\n"

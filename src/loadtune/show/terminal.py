@@ -15,7 +15,7 @@ from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import Finding, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.live import PlainListener, RichListener
-from loadtune.show.predicted import model_sentence, predicted_rate
+from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
 from loadtune.show.words import loader_code, other_words, plain
 from loadtune.units import format_bytes, format_seconds
 
@@ -64,9 +64,9 @@ def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[Renderab
     models = _document_table(result)
     if models is not None:
         yield models
-    model = model_sentence(result)
-    if model is not None:
-        yield Padding(Text(plain(model)), (0, 0, 1, 0))
+    model = model_sentences(result)
+    if model:
+        yield Padding(Text(plain(" ".join(model))), (0, 0, 1, 0))
     yield from map(_finding, result.findings)
     yield Text("\n" + summary.cost_sentence(result), style="dim")
 
@@ -109,6 +109,7 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
         *((predicted,) if width >= WIDEST else ()),
         *(wide if width >= WIDE else ()),
         ("memory", True, lambda row: format_bytes(needed_bytes(row))),
+        *((("by model", True, predicted_memory),) if width >= WIDEST else ()),
         *(apart if width >= WIDE else together),
     )
 
