@@ -337,6 +337,7 @@ class _Loop:
             limits=self._limits,
             workers_open_ended=self._workers_open_ended,
             usable_cpus=self._environment.usable_cpus,
+            environment=self._environment,
         )
         return self._request(step) if step is not None else None
 
