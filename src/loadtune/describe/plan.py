@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.space import SearchSpace
@@ -15,6 +15,7 @@ from loadtune.units import Size
 
 CacheState = Literal["as-is", "warm", "cold"]
 Search = Literal["adaptive", "grid", "optuna:tpe", "optuna:random", "optuna:grid"]
+SEARCHES: tuple[Search, ...] = get_args(Search)
 Phase = Literal["screen", "race", "verify", "threads"]
 """The last asks what threads cost; its trials tell nothing of a configuration's rate (``judge.evidence.speaking``)."""
 

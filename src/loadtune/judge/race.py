@@ -11,6 +11,8 @@ MAX_BLOCKS = 5
 MIN_BLOCKS = 2
 """Of race blocks, before the outcome may count as decided."""
 MAX_CONTENDERS = 7
+FEW_BLOCKS, FEW_CONTENDERS = 3, 5
+"""The same after a search that has tried few configurations, and those because they were thought to be good."""
 DROP_ERRORS = 1.6
 """Standard errors: dropped where the mean difference + 1.6 of them is below −tie/2."""
 
@@ -23,7 +25,7 @@ def next_trial(state: State) -> tuple[int, LoaderConfig] | None:
         found = _remaining(state, block)
         if found:
             return block, found[0]
-    if block >= MAX_BLOCKS or is_decided(state, block):
+    if block >= (MAX_BLOCKS if state.plan.search == "grid" else FEW_BLOCKS) or is_decided(state, block):
         return None
     found = _remaining(state, block + 1)
     return (block + 1, found[0]) if found else None
@@ -59,7 +61,13 @@ def contenders(state: State) -> tuple[list[LoaderConfig], bool]:
         and (gap := ahead[row.config_id]).log_ratio + DROP_ERRORS * gap.standard_error >= floor
     ]
     still_in.sort(key=lambda row: (row.config_id != choice.fastest, -ahead[row.config_id].log_ratio, cost(row)))
-    groups = list(dict.fromkeys(group_of(row.config) for row in still_in))[:MAX_CONTENDERS]
+    if state.plan.search == "grid":
+        groups = list(dict.fromkeys(group_of(row.config) for row in still_in))[:MAX_CONTENDERS]
+    else:
+        # Few places: the cheapest that looks tied, which would be chosen, has one before those that are as good.
+        tied = [row for row in still_in if ahead[row.config_id].log_ratio >= -tie]
+        first = [*still_in[:1], *sorted(tied, key=cost)[:2], *still_in]
+        groups = list(dict.fromkeys(group_of(row.config) for row in first))[:FEW_CONTENDERS]
     unsure = [
         row
         for row in still_in

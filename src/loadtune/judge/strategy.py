@@ -130,6 +130,18 @@ def _waiting(state: State) -> Iterable[Group]:
     return () if found is None else (found,)
 
 
+def require(search: Search) -> None:
+    """Return where this search can be had.
+
+    Raises:
+        UsageError: It needs an extra that is not installed.
+    """
+    if search.startswith("optuna:"):
+        from loadtune.judge.search import by_optuna  # noqa: PLC0415
+
+        by_optuna.require()
+
+
 def searcher(search: Search) -> Callable[[State], Group | None]:
     """Return what names the group to try next; its module, and what that imports, are for sweeps that search so."""
     if search == "adaptive":

@@ -80,6 +80,7 @@ def run_sweep(
         OutputError: What was measured cannot be kept; the trials before are.
         KeyboardInterrupt: Interrupted; what was measured is concluded from and kept.
     """
+    strategy.require(plan.search)
     if plan.cache == "cold":
         require_dropping()
     listener, store = listener or SilentListener(), store or NullStore()

@@ -70,9 +70,12 @@ def _of_the_model(
     if not configs or extra >= bracket.MOST:
         return None
     ahead = forecast(state, configs, standing)
+    tie = state.plan.tie
     if ahead is not None and trust(ahead).holds:
-        return candidates.next_config(ahead, standing, tried, state.plan.tie) if extra < candidates.MOST else None
-    return bracket.next_config(configs, standing, tried)
+        return candidates.next_config(ahead, standing, tried, tie) if extra < candidates.MOST else None
+    found = bracket.next_config(configs, standing, tried, tie)
+    # Even a bad model with what it is off by knows of places where nothing was tried.
+    return found or (candidates.next_config(ahead, standing, tried, tie) if ahead is not None else None)
 
 
 def _beyond_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> int:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.search.pool import MODELLED
+from loadtune.judge.search.pool import MODELLED, price
 from loadtune.judge.search.standing import Standing, leading
 
 MOST = 14
@@ -21,21 +21,32 @@ NARROW = math.log2(1.3)
 
 
 def next_config(
-    configs: Sequence[LoaderConfig], standing: Mapping[LoaderConfig, Standing], tried: Collection[LoaderConfig]
+    configs: Sequence[LoaderConfig],
+    standing: Mapping[LoaderConfig, Standing],
+    tried: Collection[LoaderConfig],
+    tie: float,
 ) -> LoaderConfig | None:
     """Return the configuration to try next, or None where the leader is bracketed on every axis.
+
+    So is the cheapest that is tied with it: on a plateau it is what would be chosen, and it may lie at another end.
 
     Args:
         configs: What can be chosen.
         standing: Of what was measured.
         tried: Whatever its trials gave.
+        tie: Rates no further apart than this share count as equal.
     """
     able = set(configs)
-    best = leading({config: one for config, one in standing.items() if config in able})
+    own = {config: one for config, one in standing.items() if config in able and one.may_win}
+    best = leading(own)
     if best is None:
         return next((config for config in configs if config not in tried), None)
-    gaps = [gap for axis in MODELLED for gap in _gaps(axis, best, configs, tried)]
-    return max(gaps, key=lambda gap: gap[0])[1] if gaps else None
+    tied = (config for config, one in own.items() if one.log_rate >= own[best].log_rate - tie)
+    for centre in dict.fromkeys((best, min(tied, key=price))):
+        gaps = [gap for axis in MODELLED for gap in _gaps(axis, centre, configs, tried)]
+        if gaps:
+            return max(gaps, key=lambda gap: gap[0])[1]
+    return None
 
 
 def _gaps(
@@ -66,15 +77,14 @@ def _inside(
     between = side if end is None else side[:end]
     if not between:
         return None
-    middle, level = _level(best, axis), lambda config: _level(config, axis)
+    gaps = {config: abs(_level(config, axis) - _level(best, axis)) for config in side}
     if end is None:
         # Nothing was tried on this side: a doubling from the best.
-        found = min(between, key=lambda config: abs(abs(level(config) - middle) - 1.0))
-        return abs(level(between[-1]) - middle) + 1.0, found
-    width = abs(level(side[end]) - middle)
+        return gaps[between[-1]] + 1.0, min(between, key=lambda config: abs(gaps[config] - 1.0))
+    width = gaps[side[end]]
     if width < 2 * NARROW:
         return None
-    return width, min(between, key=lambda config: abs(abs(level(config) - middle) - width / 2))
+    return width, min(between, key=lambda config: abs(gaps[config] - width / 2))
 
 
 def _level(config: LoaderConfig, axis: str) -> float:

@@ -169,9 +169,7 @@ def _first_batch(fitted: Fit, at: Points, records: Sequence[TrialRecord]) -> Flo
     return at.num_workers * start + np.where(at.num_workers > 0, ready, 0.0) + service
 
 
-def _epoch_rate(
-    at: Points, rate: FloatArray, first_batch: FloatArray, samples: int, *, drop_last: bool
-) -> FloatArray:
+def _epoch_rate(at: Points, rate: FloatArray, first_batch: FloatArray, samples: int, *, drop_last: bool) -> FloatArray:
     """Return samples used in an epoch over its seconds, put together as ``epoch.composed_epoch_seconds`` does."""
     size, workers = at.batch_size, np.maximum(at.num_workers, 1.0)
     batches = np.floor(samples / size) if drop_last else np.ceil(samples / size)

@@ -57,7 +57,7 @@ def _at(config: LoaderConfig, plain: Sequence[object]) -> bool:
     return own == plain or (config.num_workers == 0 and own[0] == plain[0])
 
 
-def _plainness(value: bool | str | None) -> tuple[bool, str]:
+def _plainness(value: object) -> tuple[bool, str]:
     return bool(value), str(value)
 
 
