@@ -180,6 +180,7 @@ class SessionOptions:
         str | None,
         option("DIR", "Go on with the run in DIR, by its own options; a longer --time-budget is the one to change."),
     ] = None
+    dry_run: Annotated[bool, option("", "Say what would be tried and how long it takes; measure nothing.")] = False
     strict: Annotated[bool, option("", "Exit with 4 when the choice is less precise than --precision.")] = False
     config: Annotated[
         str | None, option("FILE", "Read [tool.loadtune] of this file.  [default: the nearest pyproject.toml]")
