@@ -43,6 +43,8 @@ class Case:
     choice: Choice
     finished: bool = True
     resumes: Sequence[Resume] = ()
+    cut_short: bool = True
+    """Whether the search would have tried more, had there been time."""
 
     def row(self, config_id: str | None) -> TrialResult | None:
         """Return the row with this id, or None."""
@@ -147,7 +149,7 @@ def _changing(trials: Sequence[TrialRecord]) -> int:
 
 def _unfinished(case: Case) -> Finding | None:
     missing = sum(row.status == "interrupted" and row.failure_reason == NOT_REACHED for row in case.choice.rows)
-    if not missing or not case.finished:
+    if not missing or not case.finished or not case.cut_short:
         return None
     total = len(case.choice.rows)
     rest = "; the choice is the best of the others" if case.choice.chosen is not None else ""

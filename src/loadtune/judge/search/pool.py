@@ -10,6 +10,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.choose import cost
 from loadtune.judge.evidence import group_of
 from loadtune.judge.extend import MAX_WORKERS
+from loadtune.judge.search.room import with_room
 from loadtune.judge.state import Group, State, group_configs
 from loadtune.record.results import TrialResult, result_columns
 
@@ -69,9 +70,8 @@ def reachable(state: State, pool: Pool) -> tuple[LoaderConfig, ...]:
     """
     out, too_much = state.spoilt(), _too_much(state)
     beyond = _beyond(state, pool) if state.workers_open_ended else ()
-    return tuple(
-        config for config in (*pool.configs, *beyond) if config not in out and not _needs_as_much(config, too_much)
-    )
+    able = [one for one in (*pool.configs, *beyond) if one not in out and not _needs_as_much(one, too_much)]
+    return with_room(state, able)
 
 
 def _beyond(state: State, pool: Pool) -> tuple[LoaderConfig, ...]:
