@@ -45,9 +45,9 @@ ABOUT = f"""**What is compared.** The adaptive sweep runs live. The *grid* is on
 order; its pick is the best trial. *Random*, Optuna's *TPE* and *coordinate descent* (one axis after the other, all its
 values, from a random place) draw their trials from that table, until they have cost as much as the whole adaptive
 sweep, races and verification included; they pick the best trial that they have seen, the median of {DRAWS} draws
-(TPE: 5). The *truth* is the mean of {TRUTH_BLOCKS} long trials in interleaved blocks of every pick and of the {TOP} best
-trials of the grid. Regret is what a pick's truth lacks of the best truth. loadtune picks the cheapest of what is tied
-within 2 %, so that up to 2 % is given away on purpose for fewer workers: *fastest* is the regret of the configuration
+(TPE: 5). The *truth* is the mean of {TRUTH_BLOCKS} long trials in interleaved blocks of every pick and of the {TOP}
+best trials of the grid. Regret is what a pick's truth lacks of the best truth. loadtune picks the cheapest of what is
+tied within 2 %, so that up to 2 % is given away on purpose for fewer workers: *fastest* is the regret of the configuration
 that it names as the fastest. The rate is the one that the choice goes by, over an epoch with its start.
 """
 
@@ -61,10 +61,14 @@ class Case:
     space: dict[str, str]
     arguments: dict[str, str] = field(default_factory=dict)
     step_seconds: float = 0.0
+    thin: int = 1
+    """Keeps every so many batch sizes and numbers of workers; above 1 for a trial run of the bench itself."""
 
     def plan(self, scale: float) -> SweepPlan:
         measurement = Measurement(window_seconds=0.5 * scale, max_seconds=scale, priming_seconds=0.5 * scale)
         space = SearchSpace.parse(drop_last="off", in_order="on", pin_memory="off", **self.space)
+        workers = tuple(space.num_workers)[:: self.thin]
+        space = replace(space, batch_size=space.batch_size[:: self.thin], num_workers=workers)
         return SweepPlan(
             target=self.target,
             target_args=self.arguments,
@@ -97,6 +101,7 @@ class Kept(msgspec.Struct, kw_only=True):
     """What there is of one loader; the probe comes with the first piece."""
 
     scale: float
+    thin: int = 1
     probe: Probe | None = None
     table: list[TrialRecord] = []
     live: list[TrialRecord] = []
@@ -110,7 +115,7 @@ class Piece:
     def __init__(self, case: Case, scale: float, minutes: float) -> None:
         self.case, self._ends = case, time.monotonic() + 60 * minutes
         self._path = KEPT / f"{case.name}.json"
-        self.kept = read(self._path) or Kept(scale=scale)
+        self.kept = read(self._path) or Kept(scale=scale, thin=case.thin)
         assert self.kept.scale == scale, (
             f"{self._path} was made with --scale {self.kept.scale}: give that, or remove it"
         )
@@ -313,7 +318,11 @@ def render() -> None:
     report.table(
         ["loader", "grid", *(f"regret: {name}" for name in names), "workers (pick / fastest)", "cost", "unseen"]
     )
-    judged = [Judged(case, kept) for case in CASES if is_whole(kept := read(KEPT / f"{case.name}.json")) and kept]
+    judged = [
+        Judged(replace(case, thin=kept.thin), kept)
+        for case in CASES
+        if is_whole(kept := read(KEPT / f"{case.name}.json")) and kept
+    ]
     everything: dict[str, list[float]] = {name: [] for name in names}
     shares, errors = [], []
     for one in judged:
@@ -366,6 +375,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=[case.name for case in CASES], help="one loader; all of them otherwise")
     parser.add_argument("--scale", type=float, default=1.0, help="of every time; 0.3 is a trial run")
+    parser.add_argument("--thin", type=int, default=1, help="of batch sizes and workers; 3 is a trial run")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which a call ends, to be taken up again")
     parser.add_argument("--render", action="store_true", help="make the report of what is there")
     given: Any = parser.parse_args()
@@ -373,7 +383,10 @@ def main() -> None:
         ends = time.monotonic() + 60 * given.minutes
         for case in CASES:
             if given.only in (None, case.name):
-                done = time.monotonic() < ends and Piece(case, given.scale, (ends - time.monotonic()) / 60).run()
+                done = (
+                    time.monotonic() < ends
+                    and Piece(replace(case, thin=given.thin), given.scale, (ends - time.monotonic()) / 60).run()
+                )
                 print(f"\n{case.name}: {'done' if done else 'call again to go on'}", flush=True)
     render()
 

@@ -27,7 +27,8 @@ PROBE = a_probe(seconds_per_sample=5e-3, cpu_seconds_per_sample=1e-4)
 
 def rate(config: LoaderConfig) -> float:
     """Samples that wait 5 ms, on workers that do not disturb each other, up to 8,000 a second."""
-    return float((max(1, config.num_workers) / 5e-3) ** -4 + 8000**-4) ** -0.25)
+    level = max(1, config.num_workers) / 5e-3
+    return float((level**-4 + 8000**-4) ** -0.25)
 
 
 @pytest.mark.parametrize(("search", "budget"), [("adaptive", 40.0), ("adaptive", 400.0), ("grid", 40.0)])
