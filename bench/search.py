@@ -41,14 +41,15 @@ TOP = 10
 TRUTH_BLOCKS = 4
 DRAWS = 25
 """Of each random contender; its regret is the median."""
-ABOUT = f"""**What is compared.** The adaptive sweep runs live. The *grid* is one trial of every configuration in random
-order; its pick is the best trial. *Random*, Optuna's *TPE* and *coordinate descent* (one axis after the other, all its
-values, from a random place) draw their trials from that table, until they have cost as much as the whole adaptive
-sweep, races and verification included; they pick the best trial that they have seen, the median of {DRAWS} draws
-(TPE: 5). The *truth* is the mean of {TRUTH_BLOCKS} long trials in interleaved blocks of every pick and of the {TOP}
-best trials of the grid. Regret is what a pick's truth lacks of the best truth. loadtune picks the cheapest of what is
-tied within 2 %, so that up to 2 % is given away on purpose for fewer workers: *fastest* is the regret of the configuration
-that it names as the fastest. The rate is the one that the choice goes by, over an epoch with its start.
+ABOUT = f"""**What is compared.** The adaptive sweep runs live. The *grid* is one trial of every configuration in
+random order; its pick is the best trial. *Random*, Optuna's *TPE* and *coordinate descent* (one axis
+after the other, all its values, from a random place) draw their trials from that table, until they have
+cost as much as the whole adaptive sweep, races and verification included; they pick the best trial that
+they have seen, the median of {DRAWS} draws (TPE: 5). The *truth* is the mean of {TRUTH_BLOCKS} long
+trials in interleaved blocks of every pick and of the {TOP} best trials of the grid. Regret is what a
+pick's truth lacks of the best truth. loadtune picks the cheapest of what is tied within 2 %, so that up
+to 2 % is given away on purpose for fewer workers: *fastest* is the regret of the configuration that it
+names as the fastest. The rate is the one that the choice goes by, over an epoch with its start.
 """
 
 
