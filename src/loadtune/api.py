@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import CacheState, Consumer, Limits, Measurement, SweepPlan
+from loadtune.describe.plan import SEARCHES, CacheState, Consumer, Limits, Measurement, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.describe.workload import Workload
 from loadtune.errors import NothingFitsError, TargetError, UsageError
@@ -167,6 +167,7 @@ def sweep(
     multiprocessing_context: str | Iterable[str] | None = None,
     step_time: str | float | None = None,
     device: str = "auto",
+    search: Search = "adaptive",
     time_budget: str | float = "60s",
     precision: str | float = "2%",
     cache: CacheState = "as-is",
@@ -199,6 +200,8 @@ def sweep(
         step_time: Time a consumer takes for a batch of any size, ``"20ms"`` or a number of seconds; None takes batches
             as they come.
         device: Where batches are copied: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
+        search: ``"adaptive"`` tries what a model of the loader thinks worth a trial, ``"grid"`` everything;
+            ``"optuna:tpe"``, ``"optuna:random"`` and ``"optuna:grid"`` need the extra ``optuna``.
         time_budget: Hard bound on the time for trials, ``"60s"`` or seconds.
         precision: Half-width of the 95 % interval that is aimed at, ``"2%"`` or ``0.02``.
         cache: ``"as-is"``, ``"warm"`` to read the files once before, or ``"cold"`` to take them out of the page cache
@@ -235,6 +238,7 @@ def sweep(
         consumer=_consumer(step_time, device),
         measurement=Measurement(precision=parse_share(precision)),
         limits=_limits(host_memory, gpu_memory, max_batch_size),
+        search=_search(search),
         time_budget_seconds=parse_duration(time_budget),
         trial_timeout_seconds=parse_duration(trial_timeout),
         cache=_cache_state(cache),
@@ -313,6 +317,13 @@ def _positive(count: int | None) -> int | None:
     if count is not None and count < 1:
         raise UsageError(f"max_batch_size {count} is no batch: it must be 1 or more")
     return count
+
+
+def _search(search: str) -> Search:
+    known = next((one for one in SEARCHES if one == search), None)
+    if known is None:
+        raise UsageError(f"search '{search}' is not known: it must be one of {', '.join(SEARCHES)}")
+    return known
 
 
 def _cache_state(cache: str) -> CacheState:

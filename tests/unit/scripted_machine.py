@@ -158,6 +158,7 @@ class Machine:
         probe: Probe | None = None,
         limits: MemoryLimits | None = None,
         workers_open_ended: bool = False,
+        environment: Environment | None = None,
     ) -> list[TrialRecord]:
         """Run all the steps that the strategy asks for."""
         while len(self.records) < 10_000:
@@ -169,6 +170,7 @@ class Machine:
                 probe=probe or a_probe(),
                 limits=limits or MemoryLimits(),
                 workers_open_ended=workers_open_ended,
+                environment=environment,
             )
             if step is None:
                 return self.records

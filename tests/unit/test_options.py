@@ -26,7 +26,10 @@ DESIGNED = {
     "Measurement": ["--search", "--time-budget", "--precision", "--cache", "--seed"],
     "Limits": ["--host-memory", "--gpu-memory", "--max-batch-size", "--trial-timeout"],
     "Output": ["--output", "--export-csv", "--export-json", "--export-html", "--export-markdown", "--force"],
-    "Session": ["--resume", "--strict", "--config", "--no-config", "--quiet", "--verbose", "--no-progress", "--color"],
+    "Session": [
+        "--resume", "--dry-run", "--strict", "--config", "--no-config", "--quiet", "--verbose", "--no-progress",
+        "--color",
+    ],
 }  # fmt: skip
 
 

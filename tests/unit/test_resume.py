@@ -114,7 +114,7 @@ def test_a_resume_that_measured_nothing_is_none(tmp_path: Path) -> None:
 def test_a_finished_run_goes_on_with_more_time(tmp_path: Path) -> None:
     """What had no turn is measured with a longer budget, what was measured is not, and the pick is verified anew."""
     space = SearchSpace.parse(batch_size="8..4096:x2", num_workers="0..3", drop_last=False)
-    plan = SweepPlan(target="x", space=space, time_budget_seconds=20.0)
+    plan = SweepPlan(target="x", space=space, search="grid", time_budget_seconds=20.0)
     short, done = whole_run(tmp_path / "run", plan)
     missing = {trial.config for trial in short.trials if trial.status == "interrupted"}
     assert missing

@@ -24,7 +24,7 @@ GRID = tuple(LoaderConfig(batch_size=size, num_workers=count) for count in (0, 1
 
 
 def a_plan(**changes: object) -> SweepPlan:
-    return SweepPlan(**({"target": "cifar10"} | changes))  # type: ignore[arg-type]
+    return SweepPlan(**({"target": "cifar10", "search": "grid"} | changes))  # type: ignore[arg-type]
 
 
 def outcome(machine: Machine, plan: SweepPlan, configs: tuple[LoaderConfig, ...]) -> Choice:

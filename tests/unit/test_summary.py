@@ -115,7 +115,7 @@ def test_not_reached_is_visible() -> None:
     """A configuration that was never measured has a row that says why."""
     row = row_of(FOUR)
     assert (row.status, row.repeats) == ("interrupted", 0)
-    assert row.failure_reason == "the sweep ended before it was measured"
+    assert row.failure_reason == "it was not measured before the sweep ended"
     assert row.batches_per_epoch == 782
 
 

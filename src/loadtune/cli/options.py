@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
-from loadtune.describe.plan import CacheState, Consumer, Limits, Measurement, SweepPlan
+from loadtune.describe.plan import CacheState, Consumer, Limits, Measurement, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import LoadtuneError, UsageError
 from loadtune.units import parse_duration, parse_share, parse_size, parse_step_time
@@ -99,7 +99,10 @@ class ConsumerOptions:
 class MeasurementOptions:
     """How it is measured, as text."""
 
-    search: Annotated[Literal["grid"], option("grid", "How the space is searched.  [default: grid]")] = "grid"
+    search: Annotated[
+        Search,
+        option("adaptive|grid", "Also optuna:tpe, optuna:random, optuna:grid.  [default: adaptive]"),
+    ] = "adaptive"
     time_budget: Annotated[
         str, option("60s", "Hard bound on the time; at its end, the best so far.  [default: 60s]", hyphen=True)
     ] = "60s"
@@ -177,6 +180,7 @@ class SessionOptions:
         str | None,
         option("DIR", "Go on with the run in DIR, by its own options; a longer --time-budget is the one to change."),
     ] = None
+    dry_run: Annotated[bool, option("", "Say what would be tried and how long it takes; measure nothing.")] = False
     strict: Annotated[bool, option("", "Exit with 4 when the choice is less precise than --precision.")] = False
     config: Annotated[
         str | None, option("FILE", "Read [tool.loadtune] of this file.  [default: the nearest pyproject.toml]")

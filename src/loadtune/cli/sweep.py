@@ -17,6 +17,7 @@ from loadtune.cli.options import (
     key_values,
     option,
 )
+from loadtune.describe.plan import SweepPlan
 from loadtune.errors import UsageError
 
 USAGE = "sweep [TARGET] [OPTIONS]"
@@ -59,9 +60,19 @@ def run(
         raise UsageError("--quiet and --verbose contradict each other: give one of them")
     plan = build_plan(target, key_values(arg), space=space, consumer=consumer, measurement=measurement, limits=limits)
     places = output.exports()
+    if session.dry_run:
+        return _dry_run(plan, session)
     # With --help nothing of this is needed: rich and the exporters cost more than the page.
     from loadtune.cli import job, resuming  # noqa: PLC0415
 
     if session.resume is not None:
         return resuming.resume(plan, given=given, places=places, output=output, session=session)
     return job.sweep(plan, places=places, output=output, session=session, command=command)
+
+
+def _dry_run(plan: SweepPlan, session: SessionOptions) -> int:
+    if session.resume is not None:
+        raise UsageError("--dry-run and --resume contradict each other: a resumed run has its plan already")
+    from loadtune.cli import dry_run  # noqa: PLC0415 - as in `run`
+
+    return dry_run.tell(plan, session)

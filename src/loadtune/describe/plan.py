@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.space import SearchSpace
@@ -14,6 +14,8 @@ from loadtune.errors import UsageError
 from loadtune.units import Size
 
 CacheState = Literal["as-is", "warm", "cold"]
+Search = Literal["adaptive", "grid", "optuna:tpe", "optuna:random", "optuna:grid"]
+SEARCHES: tuple[Search, ...] = get_args(Search)
 Phase = Literal["screen", "race", "verify", "threads"]
 """The last asks what threads cost; its trials tell nothing of a configuration's rate (``judge.evidence.speaking``)."""
 
@@ -97,7 +99,8 @@ class SweepPlan:
     consumer: Consumer = field(default_factory=Consumer)
     measurement: Measurement = field(default_factory=Measurement)
     limits: Limits = field(default_factory=Limits)
-    search: Literal["grid"] = "grid"
+    search: Search = "adaptive"
+    """How the space is searched (docs/choosing.md)."""
     time_budget_seconds: float = 60.0
     """Hard bound on the time from the first trial to the choice."""
     trial_timeout_seconds: float = 60.0

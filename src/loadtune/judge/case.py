@@ -24,6 +24,8 @@ class Case:
     choice: Choice
     finished: bool = True
     resumes: Sequence[Resume] = ()
+    cut_short: bool = True
+    """Whether the search would have tried more, had there been time."""
 
     def row(self, config_id: str | None) -> TrialResult | None:
         """Return the row with this id, or None."""

@@ -37,8 +37,19 @@ def expected_seconds(
     own = [record for record in measured(records) if record.config.steady == config.steady]
     if own:
         return SAFETY * (overhead_seconds(own) + _window_seconds(own, measurement))
-    base = overhead_seconds([r for r in measured(records) if r.config.num_workers == config.num_workers] or records)
+    alike = [r for r in measured(records) if r.config.num_workers == config.num_workers]
+    base = overhead_seconds(alike or records) + (0.0 if alike else _more_workers_seconds(config, records))
     return SAFETY * max(base + measurement.max_seconds, _loading_seconds(config, measurement, records, probe))
+
+
+def _more_workers_seconds(config: LoaderConfig, records: Sequence[TrialRecord]) -> float:
+    """Return what starting more workers than trials have had in the median takes; ending them takes about as long."""
+    seen = [r for r in measured(records) if r.steady and r.config.num_workers]
+    if not seen:
+        return 0.0
+    each = plain.median(r.steady.startup_seconds / r.config.num_workers for r in seen if r.steady)
+    usual = plain.median(r.config.num_workers for r in measured(records))
+    return 2 * each * max(0.0, config.num_workers - usual)
 
 
 def _window_seconds(own: Sequence[TrialRecord], measurement: Measurement) -> float:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.choose import cost
 from loadtune.judge.contest import contest
 from loadtune.judge.evidence import group_of
 from loadtune.judge.state import State
+from loadtune.judge.statistics import Difference
+from loadtune.record.results import TrialResult
 
 MAX_BLOCKS = 5
 MIN_BLOCKS = 2
 """Of race blocks, before the outcome may count as decided."""
 MAX_CONTENDERS = 7
+FEW_BLOCKS, FEW_CONTENDERS = 3, 5
+"""The same after a search that has tried few configurations, and those because they were thought to be good."""
 DROP_ERRORS = 1.6
 """Standard errors: dropped where the mean difference + 1.6 of them is below −tie/2."""
 
@@ -24,7 +30,7 @@ def next_trial(state: State) -> tuple[int, LoaderConfig] | None:
         found = _remaining(state, block)
         if found:
             return block, found[0]
-    if block >= MAX_BLOCKS or is_decided(state, block):
+    if block >= limits_of(state)[0] or is_decided(state, block):
         return None
     found = _remaining(state, block + 1)
     return (block + 1, found[0]) if found else None
@@ -60,7 +66,8 @@ def contenders(state: State) -> tuple[list[LoaderConfig], bool]:
         and (gap := ahead[row.config_id]).log_ratio + DROP_ERRORS * gap.standard_error >= floor
     ]
     still_in.sort(key=lambda row: (row.config_id != choice.fastest, -ahead[row.config_id].log_ratio, cost(row)))
-    groups = list(dict.fromkeys(group_of(row.config) for row in still_in))[:MAX_CONTENDERS]
+    places = _places(still_in, ahead, state)
+    groups = list(dict.fromkeys(group_of(row.config) for row in places))[: limits_of(state)[1]]
     unsure = [
         row
         for row in still_in
@@ -68,6 +75,22 @@ def contenders(state: State) -> tuple[list[LoaderConfig], bool]:
         and ahead[row.config_id].log_ratio - DROP_ERRORS * ahead[row.config_id].standard_error < -tie
     ]
     return groups, not unsure
+
+
+def _places(still_in: Sequence[TrialResult], ahead: Mapping[str, Difference], state: State) -> Sequence[TrialResult]:
+    """Return who is raced, the foremost first: the best, then by rate.
+
+    Where places are few, the two cheapest that look tied come before those that are as good: they would be chosen.
+    """
+    if state.plan.search == "grid":
+        return still_in
+    tied = [row for row in still_in if ahead[row.config_id].log_ratio >= -state.plan.tie]
+    return [*still_in[:1], *sorted(tied, key=cost)[:2], *still_in]
+
+
+def limits_of(state: State) -> tuple[int, int]:
+    """Return the most blocks and contenders of a race, which are fewer after a search that tried few."""
+    return (MAX_BLOCKS, MAX_CONTENDERS) if state.plan.search == "grid" else (FEW_BLOCKS, FEW_CONTENDERS)
 
 
 def is_decided(state: State, blocks: int) -> bool:

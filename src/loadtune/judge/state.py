@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
 from loadtune.judge.choose import Choice, choose
-from loadtune.judge.evidence import by_group, spoilt
+from loadtune.judge.evidence import by_group, group_of, spoilt
 from loadtune.judge.summary import all_configs, summarise
-from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+from loadtune.record.results import Environment, MemoryLimits, Probe, TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,10 @@ class State:
     """The other trials, in the order they ran."""
     usable_cpus: float | None = None
     """None is not known: threads are not asked about then."""
+    environment: Environment | None = None
+    """The machine; None is not known: no model is fitted then."""
+    workers_open_ended: bool = False
+    """Whether the number of workers was left to the sweep, so that it may go beyond the grid."""
 
     def in_phase(self, phase: Phase) -> tuple[TrialRecord, ...]:
         """Return the records of a phase."""
@@ -54,6 +58,11 @@ class State:
     def with_records(self, records: Sequence[TrialRecord]) -> State:
         """Return the state as it was, or would be, with these records."""
         return replace(self, records=tuple(records))
+
+    def narrowed(self) -> State:
+        """Return the state with what was tried in place of the whole grid: a choice among thousands is dear."""
+        tried = {record.config for record in self.records}
+        return replace(self, configs=tuple(config for config in self.configs if group_of(config) in tried))
 
     def eligible(self) -> frozenset[LoaderConfig]:
         """Return the configurations that may be chosen: all but a baseline outside of the grid."""

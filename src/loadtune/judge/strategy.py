@@ -1,7 +1,8 @@
-"""Which trial comes next in a grid search under a hard time budget; decided by what was measured, and nothing else.
+"""Which trial comes next under a hard time budget; decided by what was measured, and nothing else.
 
-Four phases. *Screen*: every configuration once, briefly, in random order; where the number of workers was left open
-it is doubled from the best as long as that helps. *Race*: the best and those not yet excluded, in randomised complete
+Four phases. *Screen*: configurations once, briefly, in the order of the search: the grid's all, in random order; the
+adaptive search's those worth a trial (``search``). Where the number of workers was left open it is doubled from the
+best as long as that helps. *Race*: the best and those not yet excluded, in randomised complete
 blocks (docs/choosing.md). *Verify*: fresh blocks of the chosen one, the fastest and the baseline, which the
 printed numbers come from. *Threads*: where more threads run than there are cores, the chosen one with and without one
 thread in each process; no rate comes from these. Equal arguments give equal answers, so that a resumed sweep goes on as
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Measurement, Phase, SweepPlan
+from loadtune.describe.plan import Measurement, Phase, Search, SweepPlan
 from loadtune.judge import costs, extend, race, threads, verify
 from loadtune.judge.evidence import asides, by_group, measured, speaking, steady_of
 from loadtune.judge.lean import lean_first
 from loadtune.judge.state import Group, State, group_configs
-from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+from loadtune.record.results import Environment, MemoryLimits, Probe, TrialRecord
 
 FIRST_TRIALS = 3
 """These run whatever they are expected to cost: without them nothing is known."""
@@ -53,6 +54,7 @@ def next_step(
     limits: MemoryLimits,
     workers_open_ended: bool = False,
     usable_cpus: float | None = None,
+    environment: Environment | None = None,
 ) -> Step | None:
     """Return the next trial, or None when the outcome is sure enough or no further trial fits into the time.
 
@@ -65,6 +67,7 @@ def next_step(
         limits: In force, in bytes.
         workers_open_ended: Whether the number of workers was left to the sweep, so that it may go beyond the grid.
         usable_cpus: What runnable threads are held against; None asks nothing about threads.
+        environment: The machine; without it the adaptive search goes without a model.
     """
     state = State(
         plan=plan,
@@ -74,18 +77,31 @@ def next_step(
         limits=limits,
         asides=asides(records),
         usable_cpus=usable_cpus,
+        environment=environment,
+        workers_open_ended=workers_open_ended,
     )
     left = plan.time_budget_seconds - elapsed_seconds
-    kept = threads.kept_seconds(state)
+    # What was not tried can only be screened; among thousands of it a choice is dear.
+    small = state if plan.search == "grid" else state.narrowed()
+    kept = threads.kept_seconds(small)
     if not state.in_phase("verify"):
         # Where nothing can be chosen there is nothing to keep time for.
-        before = left - kept - (verify.reserve_seconds(plan) if verify.next_trial(state) is not None else 0.0)
-        open_ended = workers_open_ended and not state.in_phase("race")
-        found = _screen(state, before) or (_extension(state, before) if open_ended else None)
-        found = found or _race(state, before)
+        before = left - kept - (verify.reserve_seconds(plan) if verify.next_trial(small) is not None else 0.0)
+        found = _before_verifying(state, small, before)
         if found is not None:
             return found
-    return _verify(state, left, kept)
+    return _verify(small, left, kept)
+
+
+def _before_verifying(state: State, small: State, seconds: float) -> Step | None:
+    """Return a trial that screens or races; a search that fits a model is asked again between blocks of the race."""
+    raced = {record.block for record in state.in_phase("race")}
+    if raced and state.plan.search != "grid":
+        drawn = race.next_trial(small)
+        if drawn is not None and drawn[0] in raced:
+            return _race(small, seconds)
+    open_ended = state.workers_open_ended and not raced
+    return _screen(state, seconds) or (_extension(state, seconds) if open_ended else None) or _race(small, seconds)
 
 
 def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
@@ -99,13 +115,43 @@ def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
 
 
 def _screen(state: State, seconds: float) -> Step | None:
-    tried = by_group(state.records)
-    waiting = lean_first(state, [group for group in screen_order(state) if group.config not in tried])
-    for group in waiting:
+    for group in _waiting(state):
         step = first_step(group, state.plan)
         if _ran(state) < FIRST_TRIALS or _fits(state, step, seconds):
             return step
     return None
+
+
+def _waiting(state: State) -> Iterable[Group]:
+    """Return the groups that may have their first trial now, the foremost first."""
+    if state.plan.search == "grid":
+        tried = by_group(state.records)
+        return lean_first(state, [group for group in screen_order(state) if group.config not in tried])
+    found = searcher(state.plan.search)(state)
+    return () if found is None else (found,)
+
+
+def require(search: Search) -> None:
+    """Return where this search can be had.
+
+    Raises:
+        UsageError: It needs an extra that is not installed.
+    """
+    if search.startswith("optuna:"):
+        from loadtune.judge.search import by_optuna  # noqa: PLC0415
+
+        by_optuna.require()
+
+
+def searcher(search: Search) -> Callable[[State], Group | None]:
+    """Return what names the group to try next; its module, and what that imports, are for sweeps that search so."""
+    if search == "adaptive":
+        from loadtune.judge.search import adaptive  # noqa: PLC0415
+
+        return adaptive.next_group
+    from loadtune.judge.search import by_optuna  # noqa: PLC0415
+
+    return by_optuna.next_group
 
 
 def _ran(state: State) -> int:
@@ -135,13 +181,19 @@ def screen_measurement(plan: SweepPlan) -> Measurement:
 
 
 def _extension(state: State, seconds: float) -> Step | None:
-    config = extend.next_config(state)
+    config = extend.next_config(state if state.plan.search == "grid" else _with_its_top(state))
     if config is None:
         return None
     drops = tuple(sorted({one.drop_last for one in state.configs})) or (False,)
     group = Group(config=config, drop_last=drops if config.batch_size is not None else (False,))
     step = first_step(group, state.plan)
     return step if _fits(state, step, seconds) else None
+
+
+def _with_its_top(state: State) -> State:
+    """Return the state with what was tried, and one configuration with the most workers of the grid."""
+    top = max(state.configs, key=lambda config: config.num_workers)
+    return replace(state.narrowed(), configs=tuple(dict.fromkeys((*state.narrowed().configs, top))))
 
 
 def _race(state: State, seconds: float) -> Step | None:

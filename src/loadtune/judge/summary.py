@@ -25,7 +25,7 @@ from loadtune.record.results import (
     result_columns,
 )
 
-NOT_REACHED = "the sweep ended before it was measured"
+NOT_REACHED = "it was not measured before the sweep ended"
 
 
 def all_configs(

@@ -14,7 +14,7 @@ from loadtune.units import format_seconds
 def unfinished(case: Case) -> Finding | None:
     """Return LT004 where the time budget ended before all was measured."""
     missing = sum(row.status == "interrupted" and row.failure_reason == NOT_REACHED for row in case.choice.rows)
-    if not missing or not case.finished:
+    if not missing or not case.finished or not case.cut_short:
         return None
     total = len(case.choice.rows)
     rest = "; the choice is the best of the others" if case.choice.chosen is not None else ""

@@ -61,11 +61,21 @@ def conclude(
         finished: Whether it came to its end by itself.
         resumes: When it was taken up again.
     """
-    from loadtune.judge.prediction import predict  # noqa: PLC0415 - numpy and scipy are for the end of a sweep
+    # numpy and scipy are for the end of a sweep
+    from loadtune.judge.prediction import predict  # noqa: PLC0415
+    from loadtune.judge.search.done import is_done  # noqa: PLC0415
 
     delivered = as_compared(records, resumes)
     compared = counting_unique(delivered, probe)
-    state = State(plan=plan, configs=tuple(configs), records=speaking(compared), probe=probe, limits=limits)
+    state = State(
+        plan=plan,
+        configs=tuple(configs),
+        records=speaking(compared),
+        probe=probe,
+        limits=limits,
+        environment=environment,
+        workers_open_ended=plan.space.num_workers == "auto",
+    )
     choice = state.choice()
     found = findings(
         Case(
@@ -77,6 +87,7 @@ def conclude(
             choice=choice,
             finished=finished,
             resumes=resumes,
+            cut_short=not is_done(state),
         )
     )
     prediction = predict(

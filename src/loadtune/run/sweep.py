@@ -82,14 +82,15 @@ def run_sweep(
         OutputError: What was measured cannot be kept; the trials before are.
         KeyboardInterrupt: Interrupted; what was measured is concluded from and kept.
     """
+    strategy.require(plan.search)
     if plan.cache == "cold":
         require_dropping()
     listener, store = listener or SilentListener(), store or NullStore()
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     listener.preparing(plan)
-    opened = open_runner(plan, pickle_path) if open_runner else _open_supervisor(plan, pickle_path, environ)
+    opened = open_runner(plan, pickle_path) if open_runner else open_supervisor(plan, pickle_path, environ)
     with opened as runner:
-        header = _header(plan, runner.probe, environ=environ, command=command, started_at=started_at)
+        header = header_of(plan, runner.probe, environ=environ, command=command, started_at=started_at)
         if kept is not None:
             header = continued(kept, header)
         resolved = resolve_plan(header.plan, header.probe, header.environment)
@@ -105,7 +106,7 @@ def run_sweep(
     return result
 
 
-def _header(
+def header_of(
     plan: SweepPlan, probe: Probe, *, environ: Mapping[str, str] | None, command: Sequence[str], started_at: str
 ) -> RunHeader:
     """Return what is known before the first trial.
@@ -220,7 +221,8 @@ def _worker_counts(plan: SweepPlan, environ: Mapping[str, str] | None) -> tuple[
     return (*counts, 2 * max(counts))
 
 
-def _open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[str, str] | None) -> Supervisor:
+def open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[str, str] | None) -> Supervisor:
+    """Return what runs the trials of a plan, to be entered: the host starts then, and looks at the data set."""
     setup = Setup(
         target=plan.target,
         arguments=plan.target_args,
@@ -341,6 +343,7 @@ class _Loop:
             limits=self._limits,
             workers_open_ended=self._workers_open_ended,
             usable_cpus=self._environment.usable_cpus,
+            environment=self._environment,
         )
         return self._request(step) if step is not None else None
 

@@ -1,0 +1,85 @@
+"""The adaptive search: which configuration has its first trial next, decided from what the trials so far say.
+
+*Seeds* lie far apart. The pipeline model is fitted to them and asked to predict each from the others; where it can,
+the *candidates* are those that it forecasts to be the best, the cheapest of the best, or open enough to be insured
+against. Where it cannot, the leader is *bracketed* on one axis after the other, without a model. Then the *variants*:
+what no model knows is tried at the best point. Small grids are tried whole. docs/choosing.md has the reasons.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.search import bracket, candidates, variants
+from loadtune.judge.search.forecast import forecast
+from loadtune.judge.search.pool import Pool, pool_of, reachable
+from loadtune.judge.search.seeds import seeds
+from loadtune.judge.search.standing import Standing, leading, standings
+from loadtune.judge.search.trust import trust
+from loadtune.judge.state import Group, State
+
+SMALL = 8
+"""Groups up to which a search tries all: no fewer would tell."""
+
+
+def next_group(state: State) -> Group | None:
+    """Return the group that is tried next for the first time; None where no further one is worth a trial."""
+    pool = pool_of(state.configs)
+    tried = frozenset(record.config for record in state.records)
+    first = _of_the_start(state, pool, tried)
+    config = first or _by_evidence(state, pool, tried)
+    if config is None:
+        return None
+    return state.group(config) if config == state.probe.baseline.steady else pool.group(config)
+
+
+def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
+    """Return a trial that needs no evidence: all of a small grid, else the seeds; the baseline is the second."""
+    baseline = state.probe.baseline.steady
+    order = [config for config in _starters(state, pool) if config != baseline]
+    order.insert(1, baseline)
+    return next((config for config in order if config not in tried), None)
+
+
+def _starters(state: State, pool: Pool) -> list[LoaderConfig]:
+    if len(pool.groups) <= SMALL:
+        order = sorted(pool.groups, key=lambda config: config.config_id)
+        random.Random(f"{state.plan.seed}/screen").shuffle(order)  # noqa: S311 - an order, not a secret
+        return order
+    refused = {record.config for record in state.records if record.status == "refused"}
+    able = [config for config in pool.configs if config not in refused]
+    cores = state.environment.usable_cpus if state.environment is not None else state.usable_cpus or 1.0
+    return list(seeds(able, cores)) if able else []
+
+
+def _by_evidence(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
+    standing = standings(state)
+    plain = {config: one for config, one in standing.items() if not variants.is_variant(config, pool)}
+    found = _of_the_model(state, pool, plain, tried) if len(pool.groups) > SMALL else None
+    return found or variants.next_config(pool, leading(standing), tried)
+
+
+def _of_the_model(
+    state: State, pool: Pool, standing: dict[LoaderConfig, Standing], tried: Collection[LoaderConfig]
+) -> LoaderConfig | None:
+    """Return what the model, or where it is not trusted the bracket, asks for; None once it had its trials."""
+    configs = reachable(state, pool)
+    extra = _beyond_the_start(state, pool, tried)
+    if not configs or extra >= bracket.MOST:
+        return None
+    ahead = forecast(state, configs, standing)
+    tie = state.plan.tie
+    if ahead is not None and trust(ahead).holds:
+        return candidates.next_config(ahead, standing, tried, tie) if extra < candidates.MOST else None
+    found = bracket.next_config(configs, standing, tried, tie)
+    # Even a bad model with what it is off by knows of places where nothing was tried.
+    return found or (candidates.next_config(ahead, standing, tried, tie) if ahead is not None else None)
+
+
+def _beyond_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> int:
+    """Return how many configurations were tried that are neither seeds nor variants."""
+    refused = {record.config for record in state.records if record.status == "refused"}
+    first = {*_starters(state, pool), state.probe.baseline.steady}
+    return sum(not (config in first or config in refused or variants.is_variant(config, pool)) for config in tried)

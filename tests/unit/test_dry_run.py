@@ -1,0 +1,90 @@
+"""What a sweep says that it would do, held against what it then does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from scripted_machine import Machine, a_probe, an_environment
+
+from loadtune.cli import app
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Search, SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.judge.rehearsal import rehearse
+from loadtune.record.results import MemoryLimits
+from loadtune.run.dry_run import dry_run
+from loadtune.run.sweep import Runner
+from loadtune.show.dry_run import lines
+
+GRID = SearchSpace.parse(
+    batch_size="16..256:x2", num_workers="0,1,2,4,8,16", drop_last="off", pin_memory="off"
+).configs()
+PROBE = a_probe(seconds_per_sample=5e-3, cpu_seconds_per_sample=1e-4)
+
+
+def rate(config: LoaderConfig) -> float:
+    """Samples that wait 5 ms, on workers that do not disturb each other, up to 8,000 a second."""
+    level = max(1, config.num_workers) / 5e-3
+    return float((level**-4 + 8000**-4) ** -0.25)
+
+
+@pytest.mark.parametrize(("search", "budget"), [("adaptive", 40.0), ("adaptive", 400.0), ("grid", 40.0)])
+def test_the_time_to_expect_is_near_what_a_sweep_takes(search: Search, budget: float) -> None:
+    """Played through in advance, a sweep takes within 25 % of what it takes on a machine with like noise."""
+    plan = SweepPlan(target="cifar10", search=search, time_budget_seconds=budget)
+    known = {"probe": PROBE, "limits": MemoryLimits(), "environment": an_environment(), "workers_open_ended": False}
+    expected = rehearse(plan, GRID, **known)  # type: ignore[arg-type]
+    machine = Machine(rate=rate, window_sd=0.03, trial_sd=0.03, seed=3, overhead=0.6)
+    machine.sweep(plan, GRID, **known)  # type: ignore[arg-type]
+    assert expected.seconds == pytest.approx(machine.elapsed, rel=0.25)
+    assert expected.seconds <= budget
+
+
+def test_nothing_is_left_to_chance() -> None:
+    """The same arguments give the same forecast."""
+    known = {"probe": PROBE, "limits": MemoryLimits(), "environment": an_environment(), "workers_open_ended": False}
+    plan = SweepPlan(target="cifar10", time_budget_seconds=30.0)
+    assert rehearse(plan, GRID, **known) == rehearse(plan, GRID, **known)  # type: ignore[arg-type]
+
+
+class Looked:
+    """Knows the data set, and fails where a trial is asked for."""
+
+    probe = PROBE
+
+    def run(self, *_: object, **__: object) -> None:
+        raise AssertionError("a dry run measures nothing")
+
+
+@contextmanager
+def looking(_plan: SweepPlan, _pickle: str | None) -> Iterator[Runner]:
+    yield Looked()  # type: ignore[misc]
+
+
+def test_it_says_the_axes_the_refusals_and_the_time() -> None:
+    """The lines name every axis, how many are refused and why, what is tried first, and the time; no trial is run."""
+    space = SearchSpace.parse(batch_size="64,10000000", num_workers="0,4", drop_last="off")
+    found = dry_run(SweepPlan(target="cifar10", space=space), open_runner=looking)
+    text = "\n".join(lines(found))
+    assert "batch_size: 64, 10000000" in text
+    assert "num_workers: 0, 4" in text
+    assert "time to expect: " in text
+    assert "tried first: b" in text
+    assert "2 of them refused" in text
+    assert "such as b10000000-w" in text
+
+
+def test_the_command_measures_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--dry-run`` prints the plan, leaves no file and exits with 0; beside ``--resume`` it is refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("loadtune.run.dry_run.open_supervisor", lambda plan, pickled, _: looking(plan, pickled))
+    assert app.main(["sweep", "cifar10", "--dry-run", "--time-budget", "20s", "--no-config"]) == 0
+    assert "Nothing was measured and nothing was written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert app.main(["sweep", "cifar10", "--dry-run", "--resume", "x", "--no-config"]) == 2
+    assert "contradict" in capsys.readouterr().err

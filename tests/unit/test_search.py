@@ -1,0 +1,326 @@
+"""The adaptive search on machines whose truth is known: what it tries, what it trusts, what it picks."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from scripted_machine import MIB, Machine, a_probe, a_record, an_environment
+
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.judge.capacity import Costs, capacity, points
+from loadtune.judge.choose import Choice
+from loadtune.judge.search.adaptive import next_group
+from loadtune.judge.search.bracket import next_config as bracketed
+from loadtune.judge.search.forecast import forecast
+from loadtune.judge.search.pool import pool_of, reachable
+from loadtune.judge.search.standing import Standing, standings
+from loadtune.judge.search.trust import trust
+from loadtune.judge.state import State
+from loadtune.judge.strategy import next_step
+from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+
+BASE = LoaderConfig(batch_size=64)
+SPACE = SearchSpace.parse(
+    batch_size="16..512:x2", num_workers="0,1,2,3,4,6,8,12,16,24,32", prefetch_factor="2,4", drop_last="off"
+)
+GRID = SPACE.resolve(usable_cpus=2, has_accelerator=False).configs()
+PROBE = a_probe(dataset_samples=None, tensors_per_batch=2.0, sample_variation=0.01)
+Rate = Callable[[LoaderConfig], float]
+
+
+def a_plan(**changes: object) -> SweepPlan:
+    return SweepPlan(**({"target": "cifar10", "time_budget_seconds": 300.0} | changes))  # type: ignore[arg-type]
+
+
+def by_the_model(**costs: float) -> Rate:
+    """Rates of the model's own shape."""
+    truth = Costs(
+        **(
+            {
+                "cpu_seconds_per_sample": 1e-4,
+                "blocked_seconds_per_sample": 1e-3,
+                "worker_seconds_per_batch": 3e-4,
+                "handover_seconds_per_batch": 3e-4,
+                "cores": 2.0,
+            }
+            | costs
+        )
+    )
+    return lambda config: float(capacity(truth, points([config])).samples_per_second[0])
+
+
+def by_a_cliff(config: LoaderConfig) -> float:
+    """Rates that fall to a third beyond six workers, and peak at batches of 128: no model knows this."""
+    workers = max(config.num_workers, 0.7)
+    level = 100.0 * workers * (1.0 if config.num_workers <= 6 else 0.2)
+    return level * math.exp(-0.3 * abs(math.log2((config.batch_size or 1) / 128)))
+
+
+def swept(machine: Machine, plan: SweepPlan | None = None, probe: Probe = PROBE, **more: object) -> Choice:
+    """Run a whole sweep of the grid and return what is chosen."""
+    plan = plan or a_plan()
+    configs = more.pop("configs", GRID)
+    limits = more.pop("limits", MemoryLimits())
+    machine.sweep(plan, configs, probe=probe, limits=limits, environment=an_environment(), **more)  # type: ignore[arg-type]
+    return a_state(machine.records, plan, probe, configs=configs, limits=limits).narrowed().choice()  # type: ignore[arg-type]
+
+
+def a_state(
+    records: list[TrialRecord],
+    plan: SweepPlan | None = None,
+    probe: Probe = PROBE,
+    configs: tuple[LoaderConfig, ...] = GRID,
+    limits: MemoryLimits | None = None,
+) -> State:
+    return State(
+        plan=plan or a_plan(),
+        configs=configs,
+        records=tuple(records),
+        probe=probe,
+        limits=limits or MemoryLimits(),
+        environment=an_environment(),
+    )
+
+
+def chosen(choice: Choice) -> LoaderConfig:
+    return next(row.config for row in choice.rows if row.config_id == choice.chosen)
+
+
+def screened(machine: Machine) -> list[LoaderConfig]:
+    return [record.config for record in machine.records if record.phase == "screen"]
+
+
+def regret(rate: Rate, choice: Choice, configs: tuple[LoaderConfig, ...] = GRID) -> float:
+    return 1 - rate(chosen(choice)) / max(rate(config) for config in configs)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        {},
+        {"blocked_seconds_per_sample": 4e-3, "cores": 8.0},
+        {"blocked_seconds_per_sample": 1e-6, "cpu_seconds_per_sample": 1e-3},
+        {"handover_seconds_per_batch": 5e-3},
+        {"contention": 0.1, "switching": 0.1},
+    ],
+    ids=["storage", "slow-storage", "cpu", "hand-over", "contention"],
+)
+def test_the_right_configuration_in_a_tenth_of_the_grid(costs: dict[str, float]) -> None:
+    """Where rates are of the model's shape the pick is within the tie of the best, after a tenth of the trials."""
+    rate = by_the_model(**costs)
+    machine = Machine(rate=rate, window_sd=0.01, trial_sd=0.005, seed=3)
+    assert regret(rate, swept(machine)) <= 0.025
+    assert len(screened(machine)) <= 0.13 * len(GRID)
+
+
+def test_it_begins_with_what_lies_far_apart_and_the_baseline_second() -> None:
+    """The first are one worker, the baseline, the cores, none, the most workers; equal seeds give equal trials."""
+    orders = []
+    for _ in range(2):
+        machine = Machine(rate=by_the_model(), window_sd=0.02, seed=5)
+        swept(machine, a_plan(time_budget_seconds=30.0))
+        orders.append([record.config for record in machine.records])
+    assert orders[0] == orders[1]
+    assert orders[0][1] == BASE
+    assert [config.num_workers for config in orders[0][:5]] == [1, 0, 2, 0, 32]
+
+
+def test_a_model_that_is_wrong_is_not_trusted_and_the_best_is_found_without_it() -> None:
+    """On rates that fall off a cliff the trust test fails, and the bracket still finds the best place."""
+    machine = Machine(rate=by_a_cliff, window_sd=0.01, trial_sd=0.005, seed=1)
+    choice = swept(machine)
+    seeds = [record for record in machine.records if record.phase == "screen"][:8]
+    state = a_state(seeds)
+    ahead = forecast(state, reachable(state, pool_of(GRID)), standings(state))
+    assert ahead is not None
+    assert not trust(ahead).holds
+    assert regret(by_a_cliff, choice) <= 0.03
+    assert len(screened(machine)) <= 0.2 * len(GRID)
+
+
+def test_a_model_that_is_right_is_trusted() -> None:
+    """On rates of the model's shape, with a machine's noise, the trust test holds after the seeds."""
+    machine = Machine(rate=by_the_model(), window_sd=0.02, trial_sd=0.01, seed=2)
+    swept(machine)
+    state = a_state([record for record in machine.records if record.phase == "screen"][:8])
+    ahead = forecast(state, reachable(state, pool_of(GRID)), standings(state))
+    assert ahead is not None
+    assert trust(ahead).holds
+
+
+def test_without_a_machine_that_is_known_no_model_is_fitted() -> None:
+    """Asked without an environment the search goes by the bracket alone, and still finds the best."""
+    machine = Machine(rate=by_a_cliff, window_sd=0.005, seed=4)
+    machine.sweep(a_plan(), GRID, probe=PROBE)
+    choice = a_state(machine.records).narrowed().choice()
+    assert regret(by_a_cliff, choice) <= 0.05
+
+
+def test_the_bracket_halves_what_lies_between() -> None:
+    """On one axis, with 1, 8 and 64 tried and 8 best, what is tried next lies half-way to a neighbour."""
+    line = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (1, 2, 3, 4, 8, 16, 22, 32, 64))
+    standing = {
+        config: Standing(log_rate=rate, may_win=True, repeats=1)
+        for config, rate in ((line[0], 1.0), (line[4], 3.0), (line[8], 2.0))
+    }
+    assert bracketed(line, standing, set(standing), 0.02) == line[6]
+    standing[line[6]] = Standing(log_rate=2.5, may_win=True, repeats=1)
+    assert bracketed(line, standing, set(standing), 0.02) == line[2]
+
+
+def test_a_consumer_takes_the_fewest_workers_that_keep_it_fed() -> None:
+    """Behind a step of 20 ms, where four workers keep up, no more than four are chosen of up to 32."""
+    step = 0.02
+    rate = by_the_model(blocked_seconds_per_sample=1e-3, consumer_seconds_per_batch=step)
+    grid = tuple(config for config in GRID if config.batch_size == 64)
+    machine = Machine(rate=rate, window_sd=0.005, trial_sd=0.003, seed=6)
+    choice = swept(machine, a_plan(consumer=Consumer(step_seconds=step)), configs=grid)
+    fewest = min(config.num_workers for config in grid if rate(config) >= 0.98 * max(map(rate, grid)))
+    assert chosen(choice).num_workers <= fewest + 1
+    assert regret(rate, choice, grid) <= 0.03
+
+
+def test_it_stays_under_a_limit_of_memory() -> None:
+    """With a limit that all but few workers are over, the best below it is found; what needs more is left alone."""
+    rate = by_the_model(cores=16.0)
+    limits = MemoryLimits(host_memory_bytes=1150 * MIB)
+    machine = Machine(rate=rate, window_sd=0.01, seed=7)
+    choice = swept(machine, limits=limits)
+    able = tuple(config for config in GRID if config.num_workers <= 8)
+    assert chosen(choice).num_workers <= 8
+    assert regret(rate, choice, able) <= 0.03
+    over = [config for config in screened(machine) if config.num_workers > 8]
+    assert len(over) <= 4
+
+
+def test_what_no_model_knows_is_tried_at_the_best_point() -> None:
+    """A start method that is faster by a fifth is found, though the seeds all have the plain one."""
+    space = replace(SPACE, multiprocessing_context=(None, "spawn"), persistent_workers=(False, True))
+    configs = space.resolve(usable_cpus=2, has_accelerator=False).configs()
+    plain = by_the_model()
+
+    def rate(config: LoaderConfig) -> float:
+        return plain(config) * (1.2 if config.multiprocessing_context == "spawn" else 1.0)
+
+    machine = Machine(rate=rate, window_sd=0.01, trial_sd=0.005, seed=8)
+    choice = swept(machine, configs=configs)
+    assert chosen(choice).multiprocessing_context == "spawn"
+    assert regret(rate, choice, configs) <= 0.03
+    assert len(screened(machine)) <= 22
+
+
+def test_more_workers_than_the_grid_has_are_found() -> None:
+    """Left open on two cores, 32 workers are found where storage is slow, in fewer trials than doubling takes."""
+    space = SearchSpace(batch_size=(32, 64, 128)).resolve(usable_cpus=2, has_accelerator=False)
+    machine = Machine(rate=lambda config: 50.0 * max(1, min(config.num_workers, 32)), window_sd=0.02, trial_sd=0.01)
+    probe = replace(PROBE, seconds_per_sample=0.02, cpu_seconds_per_sample=1e-4)
+    choice = swept(machine, a_plan(space=space), probe, configs=space.configs(), workers_open_ended=True)
+    assert chosen(choice).num_workers == 32
+
+
+def test_the_time_budget_is_a_hard_bound() -> None:
+    """Whatever the budget, no trial begins that would end after it, but for the first three; something is chosen."""
+    for budget in (3.0, 12.0, 30.0, 60.0):
+        machine = Machine(rate=by_the_model(), window_sd=0.03, trial_sd=0.03, seed=int(budget))
+        choice = swept(machine, a_plan(time_budget_seconds=budget))
+        assert machine.elapsed <= max(budget, 5.0), budget
+        assert choice.chosen is not None
+
+
+def test_equal_arguments_give_equal_steps() -> None:
+    """The same records give the same step, so that a resumed sweep goes on as it would have."""
+    machine = Machine(rate=by_a_cliff, window_sd=0.03, seed=9)
+    swept(machine, a_plan(time_budget_seconds=60.0))
+    for count in range(0, len(machine.records), 5):
+        arguments = (a_plan(time_budget_seconds=60.0), GRID, machine.records[:count], 0.0)
+        known = {"probe": PROBE, "limits": MemoryLimits(), "environment": an_environment()}
+        step = next_step(*arguments, **known)  # type: ignore[arg-type]
+        assert step is not None
+        again = next_step(*arguments, **known)  # type: ignore[arg-type]
+        assert again == step
+
+
+def test_failures_are_left_alone_and_end() -> None:
+    """Where every trial with workers fails none is tried twice, the search ends, and no workers are chosen."""
+    machine = Machine(rate=by_the_model(), status=lambda config: "failed" if config.num_workers else "ok")
+    choice = swept(machine)
+    assert chosen(choice).num_workers == 0
+    assert max(Counter(screened(machine)).values()) == 1
+    assert len(screened(machine)) <= 30
+
+
+def test_a_machine_that_slows_does_not_change_the_pick() -> None:
+    """On a machine that loses half a percent a second the pick is within 5 % of the best in three of four sweeps."""
+    rate, grid = by_the_model(blocked_seconds_per_sample=3e-3), GRID[::3]
+    good = 0
+    for seed in range(4):
+        machine = Machine(rate=rate, window_sd=0.02, trial_sd=0.02, slowing=0.005, seed=seed)
+        plan = a_plan(seed=seed, time_budget_seconds=50.0)
+        good += regret(rate, swept(machine, plan, configs=grid), grid) <= 0.05
+    assert good >= 3
+
+
+def test_equal_configurations_are_seldom_called_faster() -> None:
+    """In 12 sweeps of equal configurations a gain is claimed twice at most; mostly the cheapest is returned."""
+    configs = tuple(LoaderConfig(batch_size=size, num_workers=count) for size in (64, 128) for count in range(5))
+    claims = cheapest = 0
+    for seed in range(12):
+        machine = Machine(rate=lambda _: 1000.0, seed=seed, window_sd=0.03, trial_sd=0.02, block_sd=0.05)
+        choice = swept(machine, a_plan(seed=seed, time_budget_seconds=25.0), configs=configs)
+        claims += choice.gain is not None and choice.gain.low > 1
+        cheapest += chosen(choice).num_workers == 0
+    assert claims <= 2
+    assert cheapest >= 9
+
+
+def test_five_thousand_configurations_are_forecast_quickly() -> None:
+    """With ten trials, a forecast of 5,000 configurations takes at most 100 ms more than one of fifty."""
+    draw = random.Random(0)  # noqa: S311 - made-up noise is no secret
+    rate = by_the_model()
+    records = [
+        a_record(config, [rate(config) * draw.gauss(1, 0.01)] * 2, order=order)
+        for order, config in enumerate(GRID[::12])
+    ]
+    large = tuple(LoaderConfig(batch_size=size, num_workers=count) for size in range(1, 101) for count in range(1, 51))
+    state = a_state(records)
+    standing = standings(state)
+
+    def seconds(configs: tuple[LoaderConfig, ...]) -> float:
+        took = []
+        for _ in range(3):
+            began = time.process_time()
+            assert forecast(state, configs, standing) is not None
+            took.append(time.process_time() - began)
+        return min(took)
+
+    assert seconds(large) - seconds(large[:50]) <= 0.1
+
+
+def test_a_grid_of_a_thousand_takes_no_longer_than_one_of_a_hundred() -> None:
+    """Ten times as many configurations take at most half as many trials more, and the sweep as much more time."""
+    seconds = []
+    for sizes in (10, 100):
+        configs = tuple(
+            LoaderConfig(batch_size=8 * (index + 1), num_workers=count) for index in range(sizes) for count in range(10)
+        )
+        machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=11)
+        swept(machine, configs=configs)
+        seconds.append(machine.elapsed)
+    assert seconds[1] <= 1.5 * seconds[0]
+
+
+def test_a_small_grid_is_tried_whole() -> None:
+    """Up to eight groups all are tried: no fewer trials would tell."""
+    configs = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(6))
+    machine = Machine(rate=lambda config: 100.0 * (1 + config.num_workers), window_sd=0.01)
+    assert chosen(swept(machine, configs=configs)).num_workers == 5
+    assert set(screened(machine)) == set(configs)
+    assert next_group(a_state(machine.records, configs=configs)) is None
