@@ -27,6 +27,8 @@ ABANDONED_SECONDS = 10.0
 """A process that has not ended so long after its trial waits in the kernel for a disk or a server, and may for ever."""
 _LOOK_SECONDS = 1.0
 """How often it is looked whether a host that is building the data set still lives."""
+_DEATH_SECONDS = 1.0
+"""For the end of a guardian that has done what it can."""
 _STDERR_KEPT = 4000
 
 
@@ -203,14 +205,12 @@ class TrialHost:
 
     def _end(self) -> None:
         """Have the guardian end everything; where there is none, or it does not answer, do so from here."""
-        if guardian.HAS_GUARDIAN and self._abandoned:
-            return  # the guardian is at it, and gives up later
-        if guardian.HAS_GUARDIAN and not self._has_ended():
+        if guardian.HAS_GUARDIAN and not self._abandoned and not self._has_ended():
             self._process.send_signal(guardian.END)
             self.wait(ABANDONED_SECONDS)
         if not self._has_ended():  # the number of one that was waited for may be another's by now
             kill_tree(self._process.pid)
-            self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
+            self.wait(_DEATH_SECONDS if self._abandoned else ABANDONED_SECONDS)
 
     def _has_ended(self) -> bool:
         return self._process.poll() is not None
