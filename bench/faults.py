@@ -55,7 +55,8 @@ GONE_SECONDS = 5.0
 ABOUT = f"""**Trials.** {TRIALS} trials in one supervisor, every third with a fault drawn at random (seed {SEED}), at 1
 to 4 workers. A row is lost where a trial ends in an exception or under another number; a kind is wrong where it is not
 the fault's own, or where a trial without a fault is not `ok`. What is left is counted after each trial: processes
-below the host, entries of /dev/shm, which is the soak's own and 64 MiB large.
+but the guardian, the host and the child that waits for the next trial, entries of /dev/shm, which is the soak's own and
+64 MiB large.
 
 **Kills.** `loadtune sweep` is killed with SIGKILL at a random moment, of its start or up to {LATEST_KILL_SECONDS:.0f} s
 after another trial was kept, and gone on with by `--resume`, which is killed too, until there are {KILLS} kills and
@@ -111,8 +112,7 @@ def soak(report: Report) -> Counts:
                 record = run(supervisor, order, dice.randint(1, 4))
                 FILLER.unlink(missing_ok=True)
                 tally(counts, seen, fault, order, record)
-                left = [one for one in psutil.Process().children(recursive=True) if not is_host(one)]
-                counts["processes left"] += len(left)
+                counts["processes left"] += left_of_a_trial()
                 counts["shm left"] += len(shared_memory() - before)
         counts["processes left"] += len(psutil.Process().children(recursive=True))
     report.line(f"## Trials\n\n{TRIALS} trials in {time.monotonic() - started:.0f} s.\n")
@@ -150,9 +150,11 @@ def tally(counts: Counts, seen: Counter[tuple[str, str]], fault: str, order: int
         print(f"trial {order}, {fault or 'no fault'}: {kind}: {record.failure_reason}\n{record.stderr_tail}")
 
 
-def is_host(process: psutil.Process) -> bool:
-    """Whether this is the trial host itself, which stays from trial to trial."""
-    return process.ppid() == os.getpid()
+def left_of_a_trial() -> int:
+    """Return how many processes there are but the guardian, the trial host, and the child that waits for its trial."""
+    hosts = [one for guardian in psutil.Process().children() for one in guardian.children()]
+    below = [one for host in hosts for one in host.children(recursive=True)]
+    return max(0, len(hosts) - 1) + max(0, len(below) - 1)
 
 
 def shared_memory() -> set[str]:

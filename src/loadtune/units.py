@@ -200,6 +200,15 @@ def words_of(error: BaseException, most: int = 4000) -> str:
     return as_utf8(text[:most])
 
 
+def brief(value: object, most: int = 80) -> str:
+    """Return a value as text that can be written, cut to a line; also where it cannot say what it is."""
+    try:
+        text = str(value)
+    except Exception as fault:  # noqa: BLE001 - the user's own __str__ may raise anything
+        text = f"(a {type(value).__name__} that cannot be shown: {type(fault).__name__})"
+    return as_utf8(text[:most])
+
+
 def _rounded(value: float, place: int) -> str:
     """Return ``value`` to the digit at ``10**place``."""
     return f"{round(value / 10**place) * 10**place:,}" if place >= 0 else f"{value:,.{-place}f}"

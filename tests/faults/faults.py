@@ -63,7 +63,8 @@ def in_mid_trial(process: subprocess.Popen[str], run: Path, trials: int) -> list
     """Wait until so many trials are kept and the next one runs; return every process below."""
 
     def trial() -> list[psutil.Process]:
-        return [one for host in psutil.Process(process.pid).children() for one in host.children()]
+        guardians = psutil.Process(process.pid).children()
+        return [one for guardian in guardians for host in guardian.children() for one in host.children()]
 
     until(lambda: len(lines(run)) >= trials)
     # The trial that was kept may still be going away: what is there a moment later is the next one's.

@@ -15,15 +15,28 @@ from loadtune.run.supervisor import Supervisor
 
 HARD = Path(__file__).parent / "hard_targets.py"
 QUICK = Measurement(max_seconds=1.0, real_epoch_seconds=0.0)
+LONG = Measurement(max_seconds=60.0, precision=0.0, real_epoch_seconds=0.0)
+"""For trials that something is done to while they run."""
 TRIES = 4
 """Other work on the machine only ever slows a trial down: the best of so many is the loader's own."""
 
 
 @contextmanager
 def trial_host(name: str, *, warm_seconds: float = 0.0, cold: bool = False, **arguments: str) -> Iterator[Supervisor]:
-    setup = Setup(target=f"{HARD}:{name}", arguments=arguments, device="cpu", seed=0, warm_seconds=warm_seconds)
+    setup = setup_of(f"{HARD}:{name}", warm_seconds=warm_seconds, **arguments)
     with Supervisor(setup, trial_timeout_seconds=60.0, cold=cold) as running:
         yield running
+
+
+@contextmanager
+def host_of(target: str, *, timeout: float = 60.0, **arguments: str) -> Iterator[Supervisor]:
+    """Run what is asked for against a target of another file."""
+    with Supervisor(setup_of(target, **arguments), trial_timeout_seconds=timeout) as running:
+        yield running
+
+
+def setup_of(target: str, *, warm_seconds: float = 0.0, **arguments: str) -> Setup:
+    return Setup(target=target, arguments=arguments, device="cpu", seed=0, warm_seconds=warm_seconds)
 
 
 def asked(*, measurement: Measurement = QUICK, step: float = 0.0, seed: int = 0, **settings: Any) -> TrialRequest:

@@ -206,7 +206,7 @@ def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
         left = running_below() - before
     assert (record.status, record.failure_kind) == ("hung", "hung")
     assert record.seconds < 6
-    assert len(left) == 2, "only the trial host is left, and the child that waits for the next trial"
+    assert len(left) == 3, "only the trial host is left, its guardian, and the child that waits for the next trial"
 
 
 @pytest.mark.parametrize("deed", ["hang", "deaf"])
@@ -257,12 +257,12 @@ def test_a_killed_supervisor_leaves_no_process_behind() -> None:
     with subprocess.Popen([sys.executable, "-c", script, *folders]) as parent:
         below: list[psutil.Process] = []
         deadline = time.monotonic() + 30
-        while len(below) < 4 and time.monotonic() < deadline:
+        while len(below) < 5 and time.monotonic() < deadline:
             time.sleep(0.2)
             below = psutil.Process(parent.pid).children(recursive=True)
         time.sleep(1.0)
         parent.kill()
-    assert len(below) >= 4, "host, trial and two workers were there"
+    assert len(below) >= 5, "guardian, host, trial and two workers were there"
     _, alive = psutil.wait_procs(below, timeout=3)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
 

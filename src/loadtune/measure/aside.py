@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from loadtune.measure.collect import collect
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.units import as_utf8
 
@@ -108,4 +109,5 @@ def _end(pid: int) -> int:
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)  # it may not lead a group yet
-    return os.waitpid(pid, 0)[1]
+    status = collect(pid)
+    return status if status is not None else int(signal.SIGKILL)  # it was sent, and waits in the kernel with it

@@ -20,6 +20,7 @@ from loadtune.measure import accelerator, page_cache
 from loadtune.measure.batches import count_bytes, count_samples, shared_tensors
 from loadtune.measure.stream import permutation
 from loadtune.record.results import Probe
+from loadtune.units import brief
 from loadtune.workloads.source import Source
 
 WARM_UP_SECONDS = 0.4
@@ -27,6 +28,10 @@ WARM_UP_SECONDS = 0.4
 PROBE_SECONDS = 0.6
 COLLATED_TOGETHER = 16
 """Samples collated at a time: enough that the cost a batch is not taken for a cost a sample."""
+
+
+class SampleError(Exception):
+    """A sample raised; the message is its index."""
 
 
 def probe(source: Source, *, device: str, seed: int) -> Probe:
@@ -196,13 +201,25 @@ def _drawn(workload: Workload, seed: int, together: Callable[[], int]) -> Iterat
         indices = itertools.chain.from_iterable(workload.batch_sampler)
     else:
         indices = itertools.chain.from_iterable(permutation(len(dataset), seed + turn) for turn in range(1000))
-    fetch = getattr(dataset, "__getitems__", None) or (lambda some: [dataset[index] for index in some])
+    several = getattr(dataset, "__getitems__", None)
     for some in iter(lambda: list(itertools.islice(indices, together())), []):
-        yield fetch(some)
+        yield several(some) if several else [_sample(dataset, index) for index in some]
 
 
 def _in_order(workload: Workload) -> Iterator[Any]:
     if isinstance(workload.dataset, IterableDataset):
         yield from workload.dataset
     else:
-        yield from (workload.dataset[index] for index in range(len(workload.dataset)))
+        yield from (_sample(workload.dataset, index) for index in range(len(workload.dataset)))
+
+
+def _sample(dataset: Any, index: Any) -> Any:
+    """Return a sample of a map-style data set.
+
+    Raises:
+        SampleError: It raised; the index is in the message, what was raised is the cause.
+    """
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise SampleError(brief(index)) from error

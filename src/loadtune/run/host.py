@@ -7,26 +7,46 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Collection
 from types import TracebackType
 from typing import BinaryIO
 
 import msgspec
 
-from loadtune.errors import TargetError, TrialHostError, UsageError
+from loadtune.errors import OutputError, TargetError, TrialHostError, UsageError
 from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
-from loadtune.run import postmortem
+from loadtune.run import building, guardian, postmortem
 from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.process import kill_tree
-from loadtune.run.protocol import Channel, Message, Ready, Setup, Unusable
+from loadtune.run.protocol import Channel, Message, Ready, Setup, Started, Unusable
 from loadtune.run.scratch import Scratch
 
 ABANDONED_SECONDS = 10.0
 """A process that has not ended so long after its trial waits in the kernel for a disk or a server, and may for ever."""
 _LOOK_SECONDS = 1.0
 """How often it is looked whether a host that is building the data set still lives."""
+_DEATH_SECONDS = 1.0
+"""For the end of a guardian that has done what it can."""
 _STDERR_KEPT = 4000
+
+
+def _temporary_file(size: int = 0) -> BinaryIO:
+    """Return a file without a name, for as long as it is open.
+
+    Raises:
+        OutputError: There is no place for one.
+    """
+    try:
+        file: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - whoever asked closes it
+        file.truncate(size)
+    except OSError as error:
+        raise OutputError(
+            f"no temporary file can be made: {error.strerror or error}",
+            hint="give a directory that can be written, and has room, as in TMPDIR=/var/tmp",
+        ) from error
+    return file
 
 
 class TrialHost:
@@ -34,21 +54,25 @@ class TrialHost:
 
     Args:
         setup: What it loads from.
+
+    Raises:
+        OutputError: There is no place for temporary files.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._stderr: BinaryIO = tempfile.TemporaryFile(mode="w+b", buffering=0)  # noqa: SIM115 - closed in close()
+        self._stderr = _temporary_file()
         self._told = 0
         """So many bytes of it were told."""
         self._abandoned = False
+        self._pid: int | None = None
+        """Of the host, a child of the process that was started here; see ``run.guardian``."""
         self._scratch = Scratch()
         self._in_shm_before = names()
-        self._beats = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed in close()
-        self._beats.truncate(BEATS_BYTES)
+        self._beats = _temporary_file(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "loadtune.run.trial_host", str(there.fileno()), str(os.getpid())],
+                [sys.executable, "-m", "loadtune.run.guardian", str(there.fileno()), str(os.getpid())],
                 pass_fds=[there.fileno(), self._beats.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
@@ -56,6 +80,7 @@ class TrialHost:
                 start_new_session=True,
             )
         self.channel.send(msgspec.structs.replace(setup, beats=self._beats.fileno()))
+        self._patience_seconds = building.patience_seconds(setup)
 
     @property
     def scratch(self) -> str:
@@ -64,8 +89,8 @@ class TrialHost:
 
     @property
     def pid(self) -> int:
-        """Process id of the host."""
-        return self._process.pid
+        """Process id of the host itself; until it has told it, of the process that starts it."""
+        return self._pid if self._pid is not None else self._process.pid
 
     def ready(self) -> Probe | None:
         """Wait until the data set is there; return what it is like, where that was asked for.
@@ -75,14 +100,13 @@ class TrialHost:
             TargetError: The target cannot be used, or the process died of it.
             TrialHostError: The process answered something else.
         """
-        answer = None
         try:
-            while answer is None:
-                answer = self.receive(_LOOK_SECONDS)
+            answer = self._answer()
         except EOFError:
-            ending = postmortem.ending(self.wait(ABANDONED_SECONDS))
+            status = self.wait(ABANDONED_SECONDS)
+            what = building.LINE_CLOSED if building.closed_its_line(status) else postmortem.ending(status)
             raise TargetError(
-                f"the process that builds the data set {ending}", hint=self.take_stderr().strip() or None
+                f"the process that builds the data set {what}", hint=self.take_stderr().strip() or None
             ) from None
         if isinstance(answer, Unusable):
             raise (TargetError if answer.about_target else UsageError)(answer.message, hint=answer.hint)
@@ -90,9 +114,33 @@ class TrialHost:
             raise TrialHostError(f"the trial host answered {type(answer).__name__} where it should be ready")
         return answer.probe
 
+    def _answer(self) -> Message:
+        """Return what the host says when it is there, or cannot be.
+
+        Raises:
+            EOFError: It is gone.
+            TargetError: It took too long.
+        """
+        deadline = time.monotonic() + building.LEAST_BUILD_SECONDS  # the import of torch is nobody's fault
+        while time.monotonic() < deadline:
+            answer = self.receive(_LOOK_SECONDS)
+            if isinstance(answer, Started):
+                self._pid, deadline = answer.pid, time.monotonic() + self._patience_seconds
+            elif answer is not None:
+                return answer
+        raise building.too_late(self._patience_seconds, self.pid, self.take_stderr)
+
     def is_alive(self) -> bool:
-        """Return whether the process runs, and was not given up."""
-        return not self._abandoned and self._process.poll() is None
+        """Return whether the host runs, and was not given up."""
+        return not self._abandoned and self._process.poll() is None and self._is_there()
+
+    def _is_there(self) -> bool:
+        """Return whether there is a process under the host's number: its guardian collects it as soon as it ends."""
+        try:
+            os.kill(self.pid, 0)
+        except OSError:
+            return False
+        return True
 
     def receive(self, timeout: float) -> Message | None:
         """Return what the host or its trial says next, or None when that is nothing within ``timeout`` seconds.
@@ -149,13 +197,23 @@ class TrialHost:
     def close(self) -> None:
         """End the process and everything below it; what the kernel does not end is left."""
         self.channel.close()
-        if self._process.poll() is None:  # the number of one that was waited for may be another's by now
-            kill_tree(self.pid)
-            self.wait(0.0 if self._abandoned else ABANDONED_SECONDS)
+        self._end()
         self.tidy(self._in_shm_before)
         self._stderr.close()
         self._beats.close()
         self._scratch.close()
+
+    def _end(self) -> None:
+        """Have the guardian end everything; where there is none, or it does not answer, do so from here."""
+        if guardian.HAS_GUARDIAN and not self._abandoned and not self._has_ended():
+            self._process.send_signal(guardian.END)
+            self.wait(ABANDONED_SECONDS)
+        if not self._has_ended():  # the number of one that was waited for may be another's by now
+            kill_tree(self._process.pid)
+            self.wait(_DEATH_SECONDS if self._abandoned else ABANDONED_SECONDS)
+
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def __enter__(self) -> TrialHost:
         return self

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-import psutil
+from loadtune.measure.collect import collect
 
-from loadtune.run.memory import descendants
-
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_OPEN_FILES = 1 << 20
 """Some programs go through every number that a descriptor could have."""
@@ -24,6 +23,11 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def wake_at_parents_end(number: int) -> None:
+    """Have the kernel send this process a signal when its parent dies, or the thread of it that started this one."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
 def children() -> list[int]:
     """Return the process ids of this process's children, those that have ended and are not collected included."""
     try:
@@ -31,19 +35,25 @@ def children() -> list[int]:
             int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
         ]
     except OSError:
+        import psutil  # noqa: PLC0415 - the guardian has no use for it elsewhere
+
         return [child.pid for child in psutil.Process().children()]
 
 
 def end_orphans(keep: Collection[int]) -> list[int]:
-    """Kill and collect the children of this process that are not among ``keep``, until there are none; return them."""
+    """Kill and collect the children of this process that are not among ``keep``, until there are none; return them.
+
+    One that does not end is left after a while.
+    """
     ended: list[int] = []
-    while orphans := set(children()) - set(keep):
+    left = set(keep)
+    while orphans := set(children()) - left:
         ended += orphans
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                left.update([pid] if collect(pid) is None else [])
     return ended
 
 
@@ -77,6 +87,8 @@ def kill_group(leader: int) -> None:
 
 def kill_tree(root: int) -> tuple[int, ...]:
     """Kill a process with its group, and all below it with theirs; return their process ids."""
+    from loadtune.run.memory import descendants  # noqa: PLC0415 - as above
+
     below = tuple(descendants(root))
     for pid in (root, *below):
         kill_group(pid)

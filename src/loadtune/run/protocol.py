@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import Any
 
 import msgspec
 
 from loadtune.describe.plan import TrialRequest
 from loadtune.record.failure import Aftermath, Alone
 from loadtune.record.results import Probe, SteadyMeasurement
+from loadtune.units import as_utf8
 
 MAX_MESSAGE_BYTES = 1 << 18
 
@@ -33,6 +35,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
     """Time for the first samples, after which a data set is said to hang."""
+    build_timeout_seconds: float = 600.0
+    """Time for building the data set, beside that for what is looked at then."""
     start_methods: tuple[str | None, ...] = (None,)
     """How workers will be started, to see whether all can be sent to them; None is Python's own way here."""
     worker_counts: tuple[int, ...] = ()
@@ -68,7 +72,7 @@ class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """From the trial's process, which leads a process group of its own."""
+    """From the host when it begins to build, and from the trial's process: each leads a process group of its own."""
 
     pid: int
 
@@ -161,6 +165,22 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
+def _encoded(message: Message) -> bytes:
+    """Return a message as it travels; what is no text in it, as in names of files, has question marks there."""
+    try:
+        return _encoder.encode(message)
+    except UnicodeEncodeError:
+        return _encoder.encode(_as_utf8(msgspec.to_builtins(message)))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_as_utf8(key): _as_utf8(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_utf8(part) for part in value]
+    return as_utf8(value) if isinstance(value, str) else value
+
+
 class Channel:
     """One end of the line. Messages arrive whole or not at all, whatever happens to the process that sends them."""
 
@@ -182,7 +202,7 @@ class Channel:
             EOFError: The other end is gone.
         """
         try:
-            self._socket.send(_encoder.encode(message))
+            self._socket.send(_encoded(message))
         except OSError as error:
             raise EOFError(str(error)) from error
 

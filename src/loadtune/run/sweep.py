@@ -27,6 +27,7 @@ from loadtune.record.limits import cpu_limits, least, read_process_limits
 from loadtune.record.results import Environment, Probe, RunResult, TrialRecord
 from loadtune.record.store import KeptRun, NullStore, RunHeader, Store
 from loadtune.run.agreement import continued
+from loadtune.run.building import build_seconds
 from loadtune.run.events import Listener, Progress, SilentListener
 from loadtune.run.page_cache import require_dropping
 from loadtune.run.protocol import Setup
@@ -227,6 +228,7 @@ def _open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[
         device=plan.consumer.device,
         seed=plan.seed,
         probe_timeout_seconds=plan.trial_timeout_seconds,
+        build_timeout_seconds=build_seconds(plan.trial_timeout_seconds),
         start_methods=plan.space.multiprocessing_context,
         worker_counts=_worker_counts(plan, environ),
         warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache != "as-is" else 0.0,

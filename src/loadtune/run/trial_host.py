@@ -1,12 +1,13 @@
 """The process that imports torch and builds the data set once, then forks one child for each trial.
 
-Started as ``python -m loadtune.run.trial_host FD PARENT`` by ``run.host``. A fork takes about 20 ms where importing
-torch takes seconds, and what a trial leaves behind ends with its child.
+``run.guardian`` starts it, is its parent, and ends what it leaves. A fork takes about 20 ms where importing torch takes
+seconds, and what a trial leaves behind ends with its child.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -25,7 +26,9 @@ from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import open_files, page_cache
 from loadtune.measure.aside import AsideDiedError, AsideError, AsideLateError, aside
 from loadtune.measure.lifeline import die_with_parent
+from loadtune.measure.witness import ASK
 from loadtune.record.failure import Aftermath
+from loadtune.run.building import LINE_CLOSED_CODE
 from loadtune.run.content_check import with_contents
 from loadtune.run.leftovers import SEMAPHORES
 from loadtune.run.memory import read_process
@@ -64,20 +67,36 @@ _LONGEST_NAME = 200
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serve one parent until it closes the line."""
+    """Serve the sweep until it closes the line.
+
+    Args:
+        descriptor: The line.
+        parent: Process id of this process's parent, with which it dies.
+    """
     die_with_parent(parent)
     adopt_orphans()
     raise_open_files()
     # Ctrl-C in a terminal reaches the whole foreground group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking whether CUDA is there must not initialise it
-    with Channel(socket.socket(fileno=descriptor)) as channel, contextlib.suppress(EOFError):
+    if ASK is not None and hasattr(faulthandler, "register"):
+        faulthandler.register(ASK, all_threads=True)  # where it stands, on standard error
+    line = os.fstat(descriptor)
+    channel = Channel(socket.socket(fileno=descriptor))
+    with contextlib.suppress(EOFError):
         setup = channel.receive()
-        if not isinstance(setup, Setup):
-            return
-        prepared = _prepare(channel, setup)
-        if prepared is not None:
+        if isinstance(setup, Setup) and (prepared := _prepare(channel, setup)) is not None:
             _serve(channel, *prepared, setup)
+    if not _is_same(descriptor, line):
+        os._exit(LINE_CLOSED_CODE)
+    channel.close()
+
+
+def _is_same(descriptor: int, seen: os.stat_result) -> bool:
+    """Return whether a descriptor is what it was: code that is imported may close what is not its own."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), seen)
+    return False
 
 
 def _serve(channel: Channel, source: Source, own: Sequence[int], setup: Setup) -> None:
@@ -105,6 +124,7 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
 
         threads, files = native_threads(), open_files.descriptors()
         before = read_process(os.getpid())
+        channel.send(Started(pid=os.getpid()))
         source = _resolve(setup)
         own = children()
         after = read_process(os.getpid())
@@ -199,7 +219,7 @@ def _probe_or_error(source: Source, setup: Setup) -> Probe | LoadtuneError:
 
 
 def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
-    from loadtune.measure.probe import probe, read_once  # noqa: PLC0415
+    from loadtune.measure.probe import SampleError, probe, read_once  # noqa: PLC0415
 
     page_cache.begin(setup.notes)
     try:
@@ -208,12 +228,10 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
         seen = probe(source, device=setup.device, seed=setup.seed)
     except LoadtuneError:
         raise
+    except SampleError as error:
+        raise _unloadable(f"loading sample {error} of '{source.name}'", error.__cause__ or error) from error
     except Exception as error:
-        raise TargetError(
-            f"loading the first samples of '{source.name}' raised {type(error).__name__}:"
-            f" {' '.join(words_of(error).split())}",
-            hint=_tail(error),
-        ) from error
+        raise _unloadable(f"loading the first samples of '{source.name}'", error) from error
     page_cache.note_held((os.getpid(),))
     return replace(
         seen,
@@ -223,6 +241,11 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
         pass_samples=read[0],
         pass_read_bytes=read[1],
     )
+
+
+def _unloadable(doing: str, error: BaseException) -> TargetError:
+    said = " ".join(words_of(error).split()) or "no message"
+    return TargetError(f"{doing} raised {type(error).__name__[:_LONGEST_NAME]}: {said}", hint=_tail(error))
 
 
 def _unpicklable(source: Source, setup: Setup) -> str | None:
@@ -358,7 +381,3 @@ class _AskingObserver:
         if order.seconds > 0:
             alone = suspects.load(order.seconds, lambda sample: self._channel.send(Trying(sample=sample)))
             self._channel.send(LoadedAlone(alone=alone))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
