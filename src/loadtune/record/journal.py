@@ -110,6 +110,12 @@ class JournalWriter:
         self._end += len(line)
         self.count += 1
 
+    def is_there(self) -> bool:
+        """Return whether the file is still found under its name; True where that cannot be told."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        return False
+
     def _write(self, line: bytes) -> None:
         self._file.seek(self._end)
         rest = memoryview(line)

@@ -211,18 +211,34 @@ class RunStore:
         """Append a trial and sync it to the disk.
 
         Raises:
-            OutputError: The disk is full or gone; what was written before stays.
+            OutputError: The disk is full or gone; what was written before stays. Or the run directory is gone.
         """
         if self._journal is None:
             raise OutputError(f"'{self.path}' is not open for writing")
+        self._require_there()
         self._journal.append(record)
+
+    def _require_there(self) -> None:
+        """Refuse to write where nobody would find it: the files of a folder that is removed live on without a name.
+
+        Raises:
+            OutputError: The run directory or its journal is not what it was.
+        """
+        if self._journal is None or (self._lock.is_of(self.path) and self._journal.is_there()):
+            return
+        self.opened = False
+        raise OutputError(
+            f"'{self.path}' was removed, moved or replaced while the sweep wrote to it: its {self.count} trials went "
+            "with it, and the sweep ends"
+        )
 
     def finish(self, result: RunResult) -> None:
         """Write the conclusion over the header.
 
         Raises:
-            OutputError: It cannot be written; header and trials stay.
+            OutputError: It cannot be written; header and trials stay. Or the run directory is gone.
         """
+        self._require_there()
         try:
             write_atomically(self.path / RUN_FILE, _pretty(result))
         except OSError as error:
