@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import numpy as np
 import torch
+from busy import Busy
 from torch.utils.data import DataLoader, Dataset
 
 import loadtune
@@ -27,19 +27,6 @@ class Multiplying(Dataset[Any]):
         return torch.tensor(float((matrix @ matrix)[0, 0]))
 
 
-class Counting(Dataset[Any]):
-    """Computes for 2 ms of processor time a sample, in the one thread that Python runs."""
-
-    def __len__(self) -> int:
-        return 4000
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        until = time.thread_time() + 0.002
-        while time.thread_time() < until:
-            pass
-        return torch.tensor(index)
-
-
 def multiplying_loader(num_workers: str) -> DataLoader[Any]:
     """Return a loader of it, so that the baseline is what is swept."""
     return DataLoader(Multiplying(), batch_size=8, num_workers=int(num_workers))
@@ -52,10 +39,10 @@ def pin_to_first(_worker: int) -> None:
 
 def pinned() -> loadtune.Workload:
     """Return a data set whose workers all run on the first CPU."""
-    return loadtune.Workload(dataset=Counting(), worker_init_fn=pin_to_first)
+    return loadtune.Workload(dataset=Busy(), worker_init_fn=pin_to_first)
 
 
-def narrowing() -> Counting:
+def narrowing() -> Busy:
     """Return a data set that narrows the process it is built in, as an import of a library may."""
     pin_to_first(0)
-    return Counting()
+    return Busy()

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import pytest
 from cgroup_lab import Nest, NoGroups, nest
+from single_trials import asked, host_of
 
 from faults import loadtune
-from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Consumer, Measurement, TrialRequest
 from loadtune.record.results import LeftBehind
 from loadtune.run import watch
 from loadtune.run.leftovers import Leftovers
-from loadtune.run.protocol import Setup
-from loadtune.run.supervisor import Supervisor
 
 pytestmark = pytest.mark.alone
 
@@ -43,12 +40,9 @@ def test_a_worker_that_cannot_be_killed_costs_its_trial_and_not_the_sweep(
 ) -> None:
     """A worker frozen in the kernel outlives SIGKILL: the trial is hung and names its pid; the next trial is sound."""
     monkeypatch.setattr(watch, "ABANDONED_SECONDS", 1.0)
-    setup = Setup(
-        target=f"{TARGETS}:freezing", arguments={"group": str(freezer.inner)}, device="cpu", seed=0, warm_seconds=0.0
-    )
-    with Supervisor(setup, trial_timeout_seconds=4.0) as running:
-        stuck = running.run(_request(batch_size=16, num_workers=2))
-        sound = running.run(_request(batch_size=8, num_workers=2))
+    with host_of(f"{TARGETS}:freezing", timeout=4.0, group=str(freezer.inner)) as running:
+        stuck = running.run(asked(batch_size=16, num_workers=2))
+        sound = running.run(asked(batch_size=8, num_workers=2))
     assert (stuck.status, sound.status, sound.left_behind) == ("hung", "ok", None)
     assert stuck.left_behind is not None
     assert [str(pid) for pid in stuck.left_behind.processes] == (freezer.inner / "cgroup.procs").read_text().split()
@@ -87,14 +81,3 @@ def test_what_others_have_is_no_leftover(tmp_path: Path) -> None:
     assert left == LeftBehind(shm_files=1, shm_bytes=left.shm_bytes, shm_names=("new",))
     block = os.statvfs(tmp_path).f_frsize
     assert left.shm_bytes == -(-5000 // block) * block, "whole blocks of this file system"
-
-
-def _request(*, batch_size: int, num_workers: int) -> TrialRequest:
-    return TrialRequest(
-        order=0,
-        block=0,
-        phase="screen",
-        config=LoaderConfig.normalised(batch_size=batch_size, num_workers=num_workers),
-        measurement=Measurement(max_seconds=1.0, real_epoch_seconds=0.0),
-        consumer=Consumer(),
-    )

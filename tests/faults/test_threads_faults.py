@@ -72,7 +72,7 @@ def test_threads_of_blas_are_seen_and_held_to_one() -> None:
 @pytest.mark.parametrize("num_workers", [0, 4])
 def test_a_busy_data_set_of_one_thread_is_not_accused(num_workers: int) -> None:
     """Workers that compute in Python, more of them than CPUs too, have one runnable thread each and all of the mask."""
-    with supervisor("Counting") as running:
+    with supervisor("Busy") as running:
         record = trial(running, num_workers)
     assert record.threads.runnable_each is not None
     assert 0.7 <= record.threads.runnable_each <= 1.3

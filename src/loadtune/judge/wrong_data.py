@@ -13,8 +13,9 @@ from loadtune.units import format_rate, format_share
 SHOWN = 3
 """Files that are named."""
 _DIVIDE = (
-    "divide them in __iter__: info = get_worker_info(); yield from itertools.islice(samples, info.id, None, "
-    "info.num_workers) where info is not None; or give each worker files of its own in worker_init_fn"
+    "divide them in __iter__ before they are read: info = get_worker_info(), and then load "
+    "indices[info.id :: info.num_workers], of indices, keys or files, where info is not None; to read all samples and "
+    "skip those of other workers gains nothing"
 )
 
 

@@ -16,13 +16,14 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from loadtune.measure import accelerator
-from loadtune.measure.alone import Suspects, brief
+from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.witness import FETCHING
 from loadtune.record import shared_memory
 from loadtune.record.failure import Aftermath, ProcessEnd
 from loadtune.record.limits import read_process_limits
+from loadtune.units import brief
 
 GRACE_SECONDS = 0.05
 """How long a worker whose pipe broke is given to be seen as ended."""

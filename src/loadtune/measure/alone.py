@@ -14,11 +14,10 @@ from torch.utils.data import IterableDataset, SequentialSampler
 from loadtune.describe.plan import TrialRequest
 from loadtune.measure.stream import Stream
 from loadtune.record.failure import Alone
-from loadtune.units import as_utf8, words_of
+from loadtune.units import as_utf8, brief, words_of
 from loadtune.workloads.source import ByValue, Source
 
 _TRACEBACK_LINES = 30
-_LONGEST = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +91,3 @@ def _raised(error: BaseException, loaded: int, sample: str | None) -> Alone:
         ),
         traceback=as_utf8("\n".join(lines[-_TRACEBACK_LINES:])[:4000]),
     )
-
-
-def brief(index: object) -> str:
-    """Return an index as text, no longer than a line takes."""
-    return as_utf8(str(index)[:_LONGEST])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import torch
 import torch.multiprocessing  # teaches the pickler of multiprocessing about tensors
 
-from loadtune.units import words_of
+from loadtune.units import brief, words_of
 from loadtune.workloads.source import Source
 
-DEEPEST = 8
+DEEPEST = 40
+_ENDS_SHOWN = 4
+"""Of a path, the parts that are shown at its beginning and at its end."""
+_LONGEST_KEY = 40
 _MOST_PARTS = 64
 """Of a container, looked at to find the one that fails; a list of a million is of one kind."""
 
@@ -31,8 +35,8 @@ def unpicklable(source: Source) -> str | None:
     for name, part in (*parts, ("worker_init_fn", workload.worker_init_fn)):
         problem = _problem(part)
         if problem is not None:
-            path, culprit, why = _innermost(name, part, problem, DEEPEST)
-            return f"{path} ({_what(culprit)}): {why}"
+            path, culprit, why = _innermost((name,), part, problem)
+            return f"{_shown(path)} ({_what(culprit)}): {why}"
     return None
 
 
@@ -41,22 +45,36 @@ def _what(culprit: Any) -> str:
     return f"{kind} {name}" if isinstance(name, str) else kind
 
 
-def _innermost(path: str, whole: Any, problem: str, deeper: int) -> tuple[str, Any, str]:
+def _shown(path: Sequence[str]) -> str:
+    """Return a path with its middle left out where it is long: a chain of wrappers tells nothing."""
+    if len(path) <= 2 * _ENDS_SHOWN:
+        return "".join(path)
+    left_out = len(path) - 2 * _ENDS_SHOWN
+    return f"{''.join(path[:_ENDS_SHOWN])} … {left_out} more … {''.join(path[-_ENDS_SHOWN:])}"
+
+
+def _innermost(path: tuple[str, ...], whole: Any, problem: str) -> tuple[tuple[str, ...], Any, str]:
     """Return the deepest part that cannot be pickled, following the first that fails at each level."""
-    for name, part in _parts(whole) if deeper else ():
+    if problem.startswith(RecursionError.__name__):
+        return path, whole, "its parts are nested too deeply for pickle, as a long linked list is"
+    for name, part in _parts(whole) if len(path) <= DEEPEST else ():
         inner = _problem(part)
         if inner is not None:
-            return _innermost(f"{path}{name}", part, inner, deeper - 1)
+            return _innermost((*path, name), part, inner)
     return path, whole, problem
 
 
 def _parts(whole: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(whole, dict):
-        yield from ((f"[{key!r}]", whole[key]) for key in list(whole)[:_MOST_PARTS])
+        yield from ((f"[{_key(key)}]", part) for key, part in itertools.islice(whole.items(), _MOST_PARTS))
     elif isinstance(whole, (list, tuple)):
         yield from ((f"[{number}]", part) for number, part in enumerate(whole[:_MOST_PARTS]))
     elif not isinstance(whole, type):
         yield from ((f".{name}", part) for name, part in getattr(whole, "__dict__", {}).items())
+
+
+def _key(key: object) -> str:
+    return brief(repr(key), _LONGEST_KEY) if isinstance(key, (str, int, float, bytes, tuple)) else type(key).__name__
 
 
 def _problem(part: Any) -> str | None:

@@ -25,6 +25,10 @@ _CHUNK = 8192
 """Indices turned into Python numbers at a time: a permutation of a billion is drawn without a list of it."""
 
 
+_MAP_FETCHER = "_MapDatasetFetcher"
+"""Torch's class that asks a map-style data set for samples; that of iterable ones ends with StopIteration itself."""
+
+
 class EndlessBatches:
     """A batch sampler that goes on with a new pass when one ends; no batch is cut short in between.
 
@@ -238,13 +242,17 @@ class Stream:
         """Return the next batch."""
         try:
             return next(self._iterator)
-        except StopIteration:
+        except StopIteration as end:
+            if _is_of_a_sample(end):
+                raise
             if not self.restarts:
                 raise RuntimeError("the data set ended: a worker's share of it is empty") from None
             self.start()
         try:
             return next(self._iterator)
-        except StopIteration:
+        except StopIteration as end:
+            if _is_of_a_sample(end):
+                raise
             raise RuntimeError("the loader gave no batch") from None
 
     def expected_samples(self) -> int | None:
@@ -275,6 +283,17 @@ class Stream:
 
     def _workers(self) -> list[Any]:
         return list(getattr(self._iterator, "_workers", ()))
+
+
+def _is_of_a_sample(end: StopIteration) -> bool:
+    """Return whether a sample of a map-style data set raised it, as a bare ``next()`` does: it is no end then."""
+    step = end.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_code.co_filename.endswith(witness.FETCHING):
+            return type(frame.f_locals.get("self")).__name__ == _MAP_FETCHER
+        step = step.tb_next
+    return "in DataLoader worker process" in str(end)
 
 
 def _workload_as_asked(loader: DataLoader[Any], config: LoaderConfig, name: str) -> Workload | None:

@@ -15,7 +15,7 @@ import signal
 from functools import partial
 from types import FrameType
 
-from loadtune.units import as_utf8
+from loadtune.units import brief
 
 ASK: int | None = getattr(signal, "SIGUSR2", None)
 """The signal that asks a process where it stands; None where the system has none."""
@@ -26,7 +26,6 @@ Beats = list[int] | memoryview
 """One number, at [0]."""
 FETCHING = os.path.join("torch", "utils", "data", "_utils", "fetch.py")  # noqa: PTH118 - the end of a name
 """Where torch goes through the samples of a batch."""
-_LONGEST = 80
 
 
 class _Witness:
@@ -74,4 +73,4 @@ def _tell(descriptor: int, _number: int, frame: FrameType | None) -> None:
 
 
 def _brief(value: object) -> str | None:
-    return None if value is None else as_utf8(str(value)[:_LONGEST])
+    return None if value is None else brief(value)

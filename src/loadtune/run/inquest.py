@@ -100,7 +100,7 @@ class Inquest:
 
     def hung(self, seconds: float, **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
-        self.evidence = self._scene.evidence(None, Aftermath())
+        self.evidence = self._files.told(self._scene.evidence(None, Aftermath()))
         said = postmortem.hung(seconds, stderr=self._host.take_stderr(), **seen)
         return cause.confirmed(said, self.evidence, self._config)
 

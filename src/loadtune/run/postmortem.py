@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 
 from loadtune.record.failure import Aftermath, Failure, FailureKind, ProcessEnd
-from loadtune.run.stands import Stand
+from loadtune.run.stands import Silence, Stand
 
 _RAISED = r"^(?:Caught |[\w.]*\b)"
 """A line begins with the type that was raised: words that a message quotes decide nothing."""
@@ -138,7 +138,15 @@ def explain_status(status: int, stderr_tail: str) -> Failure:
     )
 
 
-def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand], stderr: str = "") -> Failure:
+def hung(
+    seconds: float,
+    *,
+    stalled: bool,
+    batches: int,
+    stands: Sequence[Stand],
+    silent: Sequence[Silence] = (),
+    stderr: str = "",
+) -> Failure:
     """Return the failure of a trial that did not go on, or was not over in time.
 
     Args:
@@ -146,6 +154,7 @@ def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]
         stalled: Whether batches had come and then came no more.
         batches: How many had come.
         stands: Where its processes stood.
+        silent: Those that did not tell.
         stderr: The end of what they wrote: a batch that cannot be handed over is lost with a word there alone.
     """
     if stalled:
@@ -157,7 +166,7 @@ def hung(seconds: float, *, stalled: bool, batches: int, stands: Sequence[Stand]
     lost = _lost(clean(stderr))
     words = f"; a worker lost its batch: {last_line(lost)}" if lost else ""
     kind = _kind(lost) if lost else None
-    return Failure(kind=kind or "hung", reason=f"{what}; it was killed{_where(stands)}{words}", hung=True)
+    return Failure(kind=kind or "hung", reason=f"{what}; it was killed{_where(stands, silent)}{words}", hung=True)
 
 
 def _lost(heard: str) -> str:
@@ -168,12 +177,15 @@ def _lost(heard: str) -> str:
     return found[1] if found else ""
 
 
-def _where(stands: Sequence[Stand]) -> str:
+def _where(stands: Sequence[Stand], silent: Sequence[Silence]) -> str:
     """Return where it stuck, as the end of a sentence: the processes that were loading a sample are the ones."""
     loading = [stand for stand in stands if stand.loading]
     if loading:
         others = f", {len(loading) - 1} more were loading too" if len(loading) > 1 else ""
         return f": {loading[0]}{others}"
+    if silent:
+        others = f", and {len(silent) - 1} more like it" if len(silent) > 1 else ""
+        return f": {silent[0]}{others}"
     if stands:
         return f": no process was loading a sample, {stands[0]}"
     return ""

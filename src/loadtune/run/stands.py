@@ -9,10 +9,11 @@ import re
 import sysconfig
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtune.measure.witness import ASK, FETCHING, FILE_PREFIX
+from loadtune.run.threads import parse_state
 from loadtune.units import as_utf8
 
 ANSWER_SECONDS = 1.0
@@ -38,15 +39,78 @@ class Stand:
     """File, line and function: the innermost that is the user's own, else the innermost."""
     stack: str
     """Of all its threads, the most recent call first."""
+    is_main: bool = True
+    """Whether it is the process that takes the batches, where it is no worker whose number is known."""
 
     def __str__(self) -> str:
-        who = "the process itself" if self.worker is None else f"worker {self.worker}"
+        who = "the process itself" if self.is_main else "a worker"
+        who = who if self.worker is None else f"worker {self.worker}"
         what = f"at sample {self.sample}, in" if self.sample is not None else "in"
         return f"{who} stood {what} {self.place}"
 
 
-def ask(pids: Sequence[int], folder: Path) -> list[Stand]:
-    """Return where those processes stand that can answer, in the order of ``pids``."""
+_WHY_SILENT = {
+    "T": "is stopped (SIGSTOP, a terminal or a debugger)",
+    "t": "is stopped by a debugger",
+    "D": "waits in the kernel for a disk or a server",
+    "Z": "has ended by itself without a word, as a worker does where a sample raises KeyboardInterrupt",
+}
+"""By the state of a process (proc(5)), why it tells nothing of where it stands."""
+_DEAF = "does not answer: it blocks the signal that asks where it stands, or has a handler of its own for it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A process of a trial that does not tell where it stands."""
+
+    pid: int
+    worker: int | None
+    """Number of the worker, where it is known."""
+    is_main: bool
+    """Whether it is the one that takes the batches."""
+    state: str | None
+    """Letter of its state (proc(5)); None where it is not known."""
+
+    def __str__(self) -> str:
+        number = f"worker {self.worker}" if self.worker is not None else "a worker"
+        who = "the process itself" if self.is_main else number
+        return f"{who} (process {self.pid}) {_WHY_SILENT.get(self.state or '', _DEAF)}"
+
+
+def silent(pids: Sequence[int], folder: Path, seen: Sequence[Stand], workers: Sequence[int]) -> list[Silence]:
+    """Return those of a trial's processes that could have answered and did not, with what the kernel says of them.
+
+    Args:
+        pids: That of the trial, and those below it.
+        folder: Where they answer.
+        seen: What came.
+        workers: Process ids by number, as far as they are known.
+    """
+    numbers = {pid: number for number, pid in enumerate(workers)}
+    noted = {int(file.name.removeprefix(FILE_PREFIX)) for file in folder.glob(f"{FILE_PREFIX}[0-9]*")}
+    # A worker that is collected already is below nobody.
+    mute = sorted((noted & {*pids, *workers}) - {stand.pid for stand in seen})
+    return [Silence(pid=pid, worker=numbers.get(pid), is_main=pid == pids[0], state=process_state(pid)) for pid in mute]
+
+
+def process_state(pid: int) -> str | None:
+    """Return the letter of a process's state (proc(5)), Z where it is gone; None where the system does not tell."""
+    try:
+        return parse_state(Path(f"/proc/{pid}/stat").read_bytes())
+    except FileNotFoundError:
+        return "Z" if Path("/proc/self/stat").exists() else None
+    except (OSError, IndexError):
+        return None
+
+
+def ask(pids: Sequence[int], folder: Path, workers: Sequence[int] = ()) -> list[Stand]:
+    """Return where those processes stand that can answer, in the order of ``pids``.
+
+    Args:
+        pids: That of the trial first.
+        folder: Where they answer.
+        workers: Process ids by number, as far as they are known.
+    """
     if ASK is None:
         return []
     files = {pid: folder / f"{FILE_PREFIX}{pid}" for pid in pids}
@@ -58,7 +122,16 @@ def ask(pids: Sequence[int], folder: Path) -> list[Stand]:
     while time.monotonic() < deadline and not all(file.read_bytes().endswith(b"}\n") for file in files.values()):
         time.sleep(0.02)
     answers = {pid: file.read_bytes()[-_MOST_BYTES:].decode(errors="replace") for pid, file in files.items()}
-    return [parse(pid, text) for pid, text in answers.items() if text]
+    numbers = {pid: number for number, pid in enumerate(workers)}
+    seen = (parse(pid, text) for pid, text in answers.items() if text)
+    return [
+        replace(
+            stand,
+            worker=stand.worker if stand.worker is not None else numbers.get(stand.pid),
+            is_main=stand.pid == pids[0],
+        )
+        for stand in seen
+    ]
 
 
 def parse(pid: int, text: str) -> Stand:
@@ -69,7 +142,10 @@ def parse(pid: int, text: str) -> Stand:
         said = json.loads(last)
     except ValueError:
         stack = text
-    own = stack.partition("Current thread")[2].partition("\n\n")[0] or stack
+    threads = stack.split("\n\n")
+    # The one that answers need not be the one that loads: a thread may block the signal.
+    current = next((one for one in threads if one.startswith("Current thread")), stack)
+    own = next((one for one in threads if FETCHING in one), current)
     frames = _FRAME.findall(own)
     worker, sample = said.get("worker"), said.get("sample") or said.get("batch")
     return Stand(

@@ -115,6 +115,7 @@ class RunningTrial:
         self._shm_peak = 0
         self._gpu_peak: int | None = None
         self._leftovers = Leftovers()
+        self._workers: tuple[int, ...] = ()
         self._ended: tuple[int, ...] = ()
         self._settled: float | None = None
         """When it was known what became of it."""
@@ -189,6 +190,7 @@ class RunningTrial:
         if isinstance(message, Started):
             self._pid = message.pid
         elif isinstance(message, Begin) and self._pid is not None:
+            self._workers = message.workers
             self.threads.begin(self._pid, message.workers)
             self.affinity = affinity.read(self._pid, message.workers)
         elif isinstance(message, End):
@@ -251,10 +253,12 @@ class RunningTrial:
     def _hung(self, seconds: float, *, stalled: bool) -> Failure:
         """Return the failure with where its processes stand, which have to be alive for it."""
         pids = (self._pid, *memory.descendants(self._pid)) if self._pid is not None else ()
-        seen = stands.ask(pids, Path(self._host.scratch))
+        folder = Path(self._host.scratch)
+        seen = stands.ask(pids, folder, self._workers)
+        silent = stands.silent(pids, folder, seen, self._workers) if pids else []
         told = sorted(seen, key=lambda stand: not stand.loading)
         self.stderr_tail = "\n\n".join(f"{stand}\n{stand.stack}" for stand in told)[:_STACKS_KEPT]
-        return self._inquest.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen)
+        return self._inquest.hung(seconds, stalled=stalled, batches=self._pulse.batches, stands=seen, silent=silent)
 
     def memory(self) -> MemoryMeasurement:
         """Return what the looks and glances have seen."""

@@ -13,6 +13,7 @@ from torch.utils.data._utils.collate import default_convert
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
+from loadtune.units import words_of
 
 ARTICLE_BATCH_SIZE = 64
 """Batch size of the baseline where the target has no loader settings of its own, as in the article."""
@@ -160,9 +161,23 @@ def _refuse_empty(workload: Workload, name: str) -> None:
 
 
 def _length(sized: Any) -> int | None:
+    if not hasattr(type(sized), "__len__"):
+        return None
     try:
         return len(sized)
-    except (TypeError, NotImplementedError):
-        return None
+    except (TypeError, NotImplementedError) as error:
+        # Of these an iterable data set need not know its length, and torch's own raise so.
+        if "object cannot be interpreted as an integer" not in words_of(error):
+            return None
+        raise _no_length(sized, error) from error
     except Exception as error:
-        raise TargetError(f"asking a {type(sized).__qualname__} for its length raised {error!r}") from error
+        raise _no_length(sized, error) from error
+
+
+def _no_length(sized: Any, error: Exception) -> TargetError:
+    """Return the error of what is asked for its length: negative, no whole number, beyond what len() may return."""
+    words = " ".join(words_of(error, 400).split()) or "no message"
+    return TargetError(
+        f"len() of a {type(sized).__qualname__} raised {type(error).__name__[:200]}: {words}; "
+        "__len__ has to return a whole number of samples, 0 or more"
+    )

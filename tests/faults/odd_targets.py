@@ -1,0 +1,58 @@
+"""A data set that ends its processes, or stops them, in ways that say nothing; each batch size has its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+LATE = 20
+"""The sample of a process at which it happens: batches have come before."""
+
+
+def _stop() -> None:
+    if get_worker_info() is not None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _end() -> None:
+    next(iter(()))
+
+
+def _deaf() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    time.sleep(3600)
+
+
+DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf}
+
+
+class Odd(Dataset[Any]):
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __len__(self) -> int:
+        return 4000
+
+    def __getitems__(self, indices: list[int]) -> list[torch.Tensor]:
+        return [self.sample(index, len(indices)) for index in indices]
+
+    def sample(self, index: int, together: int) -> torch.Tensor:
+        time.sleep(0.002)
+        self.seen += 1
+        if self.seen == LATE and together in DEEDS:
+            DEEDS[together]()
+        return torch.tensor(index)
+
+
+def odd() -> Odd:
+    return Odd()

@@ -1,0 +1,85 @@
+"""Processes that stop, fall silent or end without a word, and data sets that cannot be built: the words are true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from single_trials import asked, host_of, setup_of
+
+from faults import COMMAND, SHORT, lines, started, until
+from loadtune.errors import TargetError
+from loadtune.run.host import TrialHost
+
+pytestmark = pytest.mark.alone
+
+ODD = Path(__file__).with_name("odd_targets.py")
+CLINGING = Path(__file__).with_name("clinging_targets.py")
+
+
+def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
+    """SIGSTOP, KeyboardInterrupt, a blocked signal, StopIteration in workers: each row says so; the next is sound."""
+    with host_of(f"{ODD}:odd", timeout=6.0) as running:
+        stopped, interrupted, ended, deaf = (
+            running.run(asked(batch_size=size, num_workers=2)) for size in (2, 3, 4, 5)
+        )
+        alone = running.run(asked(batch_size=4, num_workers=0))
+        sound = running.run(asked(batch_size=8, num_workers=2))
+    assert (stopped.status, deaf.status, sound.status) == ("hung", "hung", "ok")
+    assert re.search(r": worker [01] \(process \d+\) is stopped \(SIGSTOP", stopped.failure_reason or "")
+    # torch sees after 5 s that it has ended, unless the watch from outside was first.
+    assert interrupted.status in ("hung", "failed")
+    assert "KeyboardInterrupt" in (interrupted.failure_reason or "")
+    assert re.search(r"a?worker( \d)? stood .*in odd_targets\.py:\d+ \(_deaf\)", deaf.failure_reason or "")
+    assert (ended.status, ended.failure_kind) == ("failed", "worker_error")
+    assert (alone.status, alone.failure_kind) == ("failed", "user_error")
+    assert "StopIteration" in (ended.failure_reason or "")
+    assert "StopIteration" in (alone.failure_reason or "")
+    assert stopped.failure_evidence is not None
+    assert stopped.failure_evidence.open_files_first is not None
+
+
+def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
+    """One that waits for an hour is given its second, and the error has file, line and function, and the stack."""
+    setup = msgspec.structs.replace(
+        setup_of(f"{CLINGING}:hanging", seconds="3600"), probe=False, build_timeout_seconds=1.0
+    )
+    with TrialHost(setup) as host, pytest.raises(TargetError, match=r"not over after 1\.00 s") as raised:
+        host.ready()
+    assert re.search(r"it stood in clinging_targets\.py:\d+ \(hanging\)", str(raised.value))
+    assert "most recent call first" in (raised.value.hint or "")
+
+
+def test_a_target_that_closes_the_line_is_told_so() -> None:
+    """os.closerange while the target is built: the error says which descriptors were closed, and no exit code."""
+    setup = msgspec.structs.replace(setup_of(f"{CLINGING}:closing"), probe=False)
+    with TrialHost(setup) as host, pytest.raises(TargetError, match="closes descriptors that are not its own"):
+        host.ready()
+
+
+def test_a_run_directory_removed_in_mid_sweep_ends_it_at_the_next_trial(tmp_path: Path) -> None:
+    """Its removal is one sentence and exit 2 at the next trial, and nothing promises a resume."""
+    run = tmp_path / "run"
+    with started(*SHORT, "--output", "run", cwd=tmp_path) as sweep:
+        until(lambda: len(lines(run)) >= 1)
+        shutil.rmtree(run)
+        _, said = sweep.communicate(timeout=20)
+    assert sweep.returncode == 2
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith("loadtune: 'run' was removed, moved or replaced while the sweep wrote to it")
+
+
+def test_without_a_place_for_temporary_files_there_is_one_sentence(tmp_path: Path) -> None:
+    """Where no file may grow no temporary directory can be used: exit 2, with what to set, and no traceback."""
+    command = " ".join([*COMMAND, *SHORT, "--output", "run"])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 0; {command}"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    sentence, hint = done.stderr.splitlines()
+    assert sentence.startswith("loadtune: no temporary file can be made: ")
+    assert "TMPDIR" in hint

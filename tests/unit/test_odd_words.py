@@ -1,0 +1,208 @@
+"""Words about odd data sets and silent processes: lengths, indices, names, states; each is a sentence and true."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_store import header_of
+from torch.utils.data import Dataset, IterableDataset
+
+from factories import make_record, make_result
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.workload import Workload
+from loadtune.errors import OutputError, TargetError
+from loadtune.measure.pickling import unpicklable
+from loadtune.measure.probe import SampleError, probe
+from loadtune.measure.stream import Stream
+from loadtune.measure.witness import FETCHING, FILE_PREFIX
+from loadtune.record.store import RunStore
+from loadtune.run.postmortem import hung
+from loadtune.run.protocol import Channel, Unusable
+from loadtune.run.stands import parse, silent
+from loadtune.units import brief
+from loadtune.workloads.source import source_from_workload
+
+
+class Sized(Dataset[Any]):
+    """Has whatever length it is given, and raises for the samples it is told."""
+
+    def __init__(self, length: Any, raised: type[Exception] | None = None, at: int = -1) -> None:
+        self.length, self.raised, self.at = length, raised, at
+
+    def __len__(self) -> Any:
+        if isinstance(self.length, Exception):
+            raise self.length
+        return self.length
+
+    def __getitem__(self, index: int) -> int:
+        if self.raised is not None and index == self.at:
+            raise self.raised
+        return index
+
+
+class Unsayable:
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+    __repr__ = __str__
+
+
+class Wrapper:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+class Unsized(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+    def __len__(self) -> int:
+        raise TypeError("nobody knows")
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        (-1, "raised ValueError: .*should return >= 0"),
+        (2.5, "raised TypeError: 'float' object cannot be interpreted as an integer"),
+        (1 << 70, "raised OverflowError"),
+        (RuntimeError("the index is not there"), "raised RuntimeError: the index is not there"),
+        (ValueError(Unsayable()), "raised ValueError: .*cannot be read"),
+        (0, "is empty"),
+    ],
+)
+def test_a_length_that_is_none_is_a_sentence_about_the_target(length: Any, words: str) -> None:
+    """Negative, no whole number, too large for len(), raising, or empty: the target cannot be used, and why."""
+    with pytest.raises(TargetError, match=words):
+        source_from_workload(Workload(dataset=Sized(length)), "odd")
+
+
+def test_an_iterable_data_set_need_not_know_its_length() -> None:
+    """TypeError from its ``__len__`` is no fault: the number of samples is not known."""
+    assert source_from_workload(Workload(dataset=Unsized()), "odd").samples is None
+
+
+@pytest.mark.parametrize("raised", [KeyError, StopIteration])
+def test_a_sample_that_raises_at_the_first_look_is_named(raised: type[Exception]) -> None:
+    """The index of the only sample that raises is in the error, with what was raised as its cause."""
+    source = source_from_workload(Workload(dataset=Sized(50, raised, at=37)), "odd")
+    with pytest.raises(SampleError, match=r"^37$") as seen:
+        probe(source, device="cpu", seed=0)
+    assert type(seen.value.__cause__) is raised
+
+
+def test_a_sample_that_stops_an_iteration_is_no_end_of_the_data() -> None:
+    """StopIteration of a map-style sample goes through as it is; an iterable data set that is empty has ended."""
+    stream = Stream(
+        source_from_workload(Workload(dataset=Sized(4, StopIteration, at=2)), "odd"), LoaderConfig(batch_size=4), 0
+    )
+    stream.start()
+    with pytest.raises(StopIteration):
+        stream.next()
+
+    class Nothing(Unsized):
+        def __iter__(self) -> Iterator[int]:
+            return iter(())
+
+    stream = Stream(source_from_workload(Workload(dataset=Nothing()), "odd"), LoaderConfig(batch_size=4), 0)
+    stream.start()
+    with pytest.raises(RuntimeError, match="share of it is empty"):
+        stream.next()
+
+
+def test_an_index_that_cannot_be_shown_is_described() -> None:
+    """A key whose __str__ raises, one that is no text, and one that is too long are each a short text."""
+    assert brief(Unsayable()) == "(a Unsayable that cannot be shown: ValueError)"
+    assert brief("caf\udce9") == "caf?"
+    assert len(brief("x" * 1000)) == 80
+
+
+def test_a_message_with_a_name_that_is_no_text_arrives() -> None:
+    """Surrogates, as in names of files, are question marks behind the line, wherever they stand."""
+    here, there = Channel.pair()
+    with here, Channel(there) as other:
+        here.send(Unusable(message="caf\udce9.png", hint="\udcff", about_target=True))
+        assert other.receive(1.0) == Unusable(message="caf?.png", hint="?", about_target=True)
+
+
+def test_a_lambda_below_many_wrappers_is_found_and_its_path_can_be_read() -> None:
+    """Twelve wrappers deep the lambda itself is named; the middle of its path is left out, and so is a bad key."""
+    inner: Any = {Unsayable(): lambda: 1}
+    for _ in range(12):
+        inner = Wrapper(inner)
+    dataset = Sized(3)
+    dataset.transform = inner  # type: ignore[attr-defined]
+    found = unpicklable(source_from_workload(Workload(dataset=dataset), "odd")) or ""
+    assert found.startswith("dataset.transform.inner.inner … 7 more … .inner.inner.inner[Unsayable] (function ")
+    for _ in range(5000):
+        inner = Wrapper(inner)
+    dataset.transform = inner  # type: ignore[attr-defined]
+    found = unpicklable(source_from_workload(Workload(dataset=dataset), "odd")) or ""
+    assert found == "dataset (Sized): its parts are nested too deeply for pickle, as a long linked list is"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_processes_that_do_not_answer_are_told_by_their_state(tmp_path: Path) -> None:
+    """A stopped one, one that has ended and one that sleeps on are told apart; the first is in the reason."""
+    programs = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    stopped, ended, deaf = programs
+    try:
+        for one in programs:
+            (tmp_path / f"{FILE_PREFIX}{one.pid}").touch()
+        stopped.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+        ended.kill()
+        ended.wait()
+        pids = [os.getpid(), *(one.pid for one in programs)]
+        told = silent(pids, tmp_path, [], [stopped.pid, ended.pid])
+        said = {one.pid: str(one) for one in told}
+        assert said[stopped.pid] == f"worker 0 (process {stopped.pid}) is stopped (SIGSTOP, a terminal or a debugger)"
+        assert said[ended.pid].startswith(f"worker 1 (process {ended.pid}) has ended by itself without a word")
+        assert "a worker (process" in said[deaf.pid]
+        assert "does not answer" in said[deaf.pid]
+        failure = hung(9.0, stalled=True, batches=3, stands=[], silent=told)
+        assert f"; it was killed: {told[0]}, and 2 more like it" in failure.reason
+    finally:
+        for one in programs:
+            one.kill()
+            one.wait()
+
+
+def test_a_stand_is_that_of_the_thread_that_loads() -> None:
+    """Where another thread of the process answers, the place is still that of the one in the data set."""
+    fetch = FETCHING
+    text = (
+        'Thread 0x1 (most recent call first):\n  File "/mine.py", line 3 in __getitem__\n'
+        f'  File "/x/{fetch}", line 50 in fetch\n\n'
+        'Current thread 0x2 (most recent call first):\n  File "/x/queues.py", line 9 in _feed\n'
+    )
+    stand = parse(7, text)
+    assert (stand.loading, stand.place) == (True, "mine.py:3 (__getitem__)")
+
+
+@pytest.mark.parametrize("deed", ["removed", "moved", "replaced"])
+def test_a_run_directory_that_is_gone_is_noticed_at_the_next_trial(deed: str, tmp_path: Path) -> None:
+    """Removed, moved away or replaced by another of its name: nothing is written where nobody would find it."""
+    place = tmp_path / "run"
+    with RunStore.create(place) as store:
+        store.open(header_of(make_result()))
+        store.append(make_record(LoaderConfig(batch_size=8), 100.0, order=0))
+        if deed == "removed":
+            shutil.rmtree(place)
+        else:
+            place.rename(tmp_path / "elsewhere")
+        if deed == "replaced":
+            place.mkdir()
+        for _ in range(2):
+            with pytest.raises(OutputError, match="was removed, moved or replaced while the sweep wrote to it"):
+                store.append(make_record(LoaderConfig(batch_size=8), 100.0, order=1))
+        assert not store.opened, "nothing is there to be gone on with"
+    assert list(place.iterdir() if place.exists() else ()) == []
