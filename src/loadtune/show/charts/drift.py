@@ -16,6 +16,7 @@ _CLEAR = 2.5
 """Standard errors from zero at which a slope is taken for drift."""
 _LEAST = 3
 """Trials beyond one for each configuration that it takes to say anything."""
+MOST_POINTS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +67,22 @@ def drift(result: RunResult) -> Drift | None:
     points.sort(key=lambda point: point.order)
     slope, error, sd = _line(points, spare)
     return Drift(
-        points=tuple(points),
+        points=_kept(points),
         spread=sd,
         slope=slope,
         slope_error=error,
         says=_sentence(points, len(rows), sd, slope, error),
     )
+
+
+def _kept(points: list[RunPoint]) -> tuple[RunPoint, ...]:
+    """Return evenly chosen points where there are very many, those furthest off among them."""
+    if len(points) <= MOST_POINTS:
+        return tuple(points)
+    far = sorted(points, key=lambda point: -abs(point.deviation))[: MOST_POINTS // 4]
+    step = len(points) / (MOST_POINTS - len(far))
+    even = {points[int(place * step)] for place in range(MOST_POINTS - len(far))}
+    return tuple(point for point in points if point in even or point in far)
 
 
 def _line(points: list[RunPoint], spare: int) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from loadtune.show.summary import standing_trials
 from loadtune.units import format_count, format_number, format_ratio
 
 LEAST_KNOBS = 3
-MOST_LINES = 150
+MOST_LINES = 60
 """More configurations than this are drawn as the fastest of them, and evenly chosen others."""
 _DROPPED = "drop_last"
 """No knob of the steady rate."""
@@ -129,7 +129,7 @@ def _lines(chart: Parallel, top: float) -> Iterable[dict[str, Any]]:
         for knob, values in zip(chart.knobs, chart.values, strict=True):
             place = _place(values, _text(getattr(row, knob)))
             yield {"line": number, "axis": knob, "place": place, "shade": shade, "pick": row.chosen}
-        yield {"line": number, "axis": "samples/s", "place": share, "shade": shade, "pick": row.chosen}
+        yield {"line": number, "axis": "samples/s", "place": 0.03 + 0.94 * share, "shade": shade, "pick": row.chosen}
 
 
 def _place(values: tuple[str, ...], text: str) -> float:
@@ -141,4 +141,4 @@ def _ticks(chart: Parallel, top: float) -> Iterable[dict[str, Any]]:
         for value in values:
             yield {"axis": knob, "place": _place(values, value), "text": value}
     for share in (0.0, 0.5, 1.0):
-        yield {"axis": "samples/s", "place": share, "text": format_count(round(share * top))}
+        yield {"axis": "samples/s", "place": 0.03 + 0.94 * share, "text": format_count(round(share * top))}

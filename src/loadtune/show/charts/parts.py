@@ -65,7 +65,7 @@ def _busy(trial: TrialResult) -> float | None:
 def _sentence(role: Role, seconds: tuple[float, float, float], busy: float | None, usable: float) -> str:
     whole = sum(seconds)
     first, _, rest = (part / whole for part in seconds)
-    says = f"An epoch of the {role.words} takes {format_seconds(whole)}"
+    says = f"An epoch of {role.spoken} takes {format_seconds(whole)}"
     if first >= _TELLING:
         says += (
             f"; {format_share(first, 0)} of it pass before the first batch is there: workers that are kept between "

@@ -18,9 +18,19 @@ DASHES = ([1, 0], [6, 3], [2, 2], [1, 5])
 class Role:
     """A configuration that is pointed out, with what it is."""
 
-    words: str
-    """``pick: 2 workers, batch 256``; one configuration may be several things at once."""
+    name: str
+    """``pick``, or ``pick and fastest``: one configuration may be several things at once."""
     trial: TrialResult
+
+    @property
+    def words(self) -> str:
+        """``pick: 2 workers, batch 256``: a label."""
+        return f"{self.name}: {config_words(self.trial.config)}"
+
+    @property
+    def spoken(self) -> str:
+        """``the pick (2 workers, batch 256)``: within a sentence."""
+        return f"the {self.name} ({config_words(self.trial.config)})"
 
 
 def roles(result: RunResult, *, slowest: bool = False) -> tuple[Role, ...]:
@@ -38,10 +48,7 @@ def roles(result: RunResult, *, slowest: bool = False) -> tuple[Role, ...]:
             key = trial.config.steady.config_id
             names.setdefault(key, []).append(name)
             trials.setdefault(key, trial)
-    return tuple(
-        Role(words=f"{' and '.join(names[key])}: {config_words(trial.config)}", trial=trial)
-        for key, trial in trials.items()
-    )
+    return tuple(Role(name=" and ".join(names[key]), trial=trial) for key, trial in trials.items())
 
 
 def stroke_of(names: list[str]) -> Any:

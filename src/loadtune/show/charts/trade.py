@@ -18,6 +18,8 @@ class TradePoint:
     """One configuration: what it gives and what it takes."""
 
     words: str
+    key: str
+    """Of all rows that it stands for: those that differ in ``drop_last`` alone."""
     host_peak_bytes: int
     samples_per_second: float
     low: float
@@ -70,6 +72,7 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
     rate = row.samples_per_second or 0.0
     return TradePoint(
         words=config_words(row.config),
+        key=key_of(row),
         host_peak_bytes=row.host_peak_bytes or 0,
         samples_per_second=rate,
         low=row.samples_per_second_low if row.samples_per_second_low is not None else rate,
@@ -78,6 +81,16 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
         label=f"{label}: {short_words(row.config)}" if label else "",
         label_place=f"{'above' if label == 'pick' else 'below'} {'left' if left else 'right'}",
     )
+
+
+def key_of(row: TrialResult) -> str:
+    """Return what rows share that have one point."""
+    return row.config.steady.config_id
+
+
+def words_of(point: TradePoint) -> str:
+    """Return what a point says by itself: to a screen reader, and in a tooltip."""
+    return f"{point.words}: {format_rate(point.samples_per_second)}, {format_bytes(point.host_peak_bytes)}"
 
 
 def _trade_sentence(result: RunResult, points: tuple[TradePoint, ...], front: tuple[TradePoint, ...]) -> str:
@@ -176,5 +189,5 @@ def _drawn(point: TradePoint, divisor: float) -> dict[str, Any]:
         "size": 150 if point.mark == "pick" else 55,
         "fill": fills.get(point.mark, INK),
         "stroke": INK if point.mark in ("pick", "over") else PAGE,
-        "description": f"{point.words}: {format_rate(point.samples_per_second)}, {format_bytes(point.host_peak_bytes)}",
+        "description": words_of(point),
     }

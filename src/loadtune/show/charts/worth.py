@@ -51,22 +51,23 @@ def _sentence(times: list[BatchTime], step: float) -> str:
     first, last = times[0], times[-1]
     if not step:
         says = (
-            f"No step was given. With the {first.role.words} a batch comes every "
-            f"{format_seconds(first.between_seconds)}: a training step that takes longer never waits for data, and a faster loader would not train faster."
+            f"No step was given. With {first.role.spoken} a batch comes every "
+            f"{format_seconds(first.between_seconds)}: a training step that takes longer never waits for data, and a "
+            "faster loader would not train faster."
         )
         if last.role is not first.role:
-            says += f" With the {last.role.words} that holds from {format_seconds(last.between_seconds)} on."
+            says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on."
         return says + " Sweep with --step-time to have it judged."
     share = first.wait_seconds / first.between_seconds
     free = format_rate((first.role.trial.batch_size or 0) / step)
     if share < _HIDDEN:
         return (
-            f"With the {first.role.words} the step of {format_seconds(step)} hides the loading: "
+            f"With {first.role.spoken} the step of {format_seconds(step)} hides the loading: "
             f"{format_share(share)} of the time is spent waiting. Free loading would give {free}; only a faster step "
             "or another batch size would train faster."
         )
     return (
-        f"With the {first.role.words} {format_share(share, 0)} of the time is spent waiting for data: were loading "
+        f"With {first.role.spoken} {format_share(share, 0)} of the time is spent waiting for data: were loading "
         f"free, the step of {format_seconds(step)} alone would allow {free} in place of "
         f"{format_rate(first.role.trial.samples_per_second)}."
     )
