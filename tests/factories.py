@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -161,9 +162,24 @@ def make_result(*, hostile: str = "", **changes: Any) -> RunResult:
     return RunResult(**{**values, **changes})
 
 
-def make_detailed_result(**changes: Any) -> RunResult:
-    """Return a sweep with everything that a report can show: waits, looks, runs, the model, a third knob."""
+def make_detailed_result(*, count: int = 0, **changes: Any) -> RunResult:
+    """Return a sweep with everything that a report can show: waits, looks, runs, the model, a third knob.
+
+    Args:
+        count: Rows at least, by more values on every axis.
+        changes: Fields of the result to replace.
+    """
     result = make_result(**changes)
+    grid = itertools.product((48, 96, 192, 384, 768, 1024), (1, 3, 6, 8), (2, 3, 4, 6, 8), (False, True), (False, True))
+    more = [
+        make_trial(
+            LoaderConfig(
+                batch_size=batch, num_workers=workers, prefetch_factor=ahead, drop_last=drop, persistent_workers=keep
+            ),
+            1000.123 + 0.77 * batch + 93.3 * workers + 11.1 * ahead,
+        )
+        for batch, workers, ahead, drop, keep in grid
+    ][: max(count - len(result.trials) - 10, 0)]
     third = [
         make_trial(
             LoaderConfig(batch_size=batch, num_workers=workers, prefetch_factor=4), 1700.0 + 3 * batch + 200 * workers
@@ -171,7 +187,7 @@ def make_detailed_result(**changes: Any) -> RunResult:
         for batch in BATCH_SIZES
         for workers in (1, 2)
     ]
-    rows = [*result.trials, *third]
+    rows = [*result.trials, *third, *more]
     model = Model(
         parameters={"seconds_per_sample": SECONDS_PER_SAMPLE},
         median_abs_error=0.03,

@@ -192,7 +192,7 @@ def _time(result: RunResult) -> Figure | None:
         how_to_read="KBT is the work of an epoch in series: batches × batch size × the time of a sample. On the dashed "
         "line W workers share it perfectly; what lies above went to start-up, hand-over and cores that are not there.",
         says=chart.says_time,
-        table=models.models_table(chart),
+        table=models.time_table(chart),
     )
 
 
@@ -207,5 +207,5 @@ def _bytes(result: RunResult) -> Figure | None:
         how_to_read="If KBM, batches × batch size × the bytes of a sample, were the memory in use, every point would "
         "lie on the dashed line. Memory follows the processes and the batches loaded ahead instead.",
         says=chart.says_bytes,
-        table=models.models_table(chart),
+        table=models.bytes_table(chart),
     )

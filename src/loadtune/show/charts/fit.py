@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadtune.record.results import RunResult
-from loadtune.show.charts.common import DataTable
+from loadtune.show.charts.common import DataTable, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, chart_of, halo, to_svg
 from loadtune.show.predicted import model_sentence
 from loadtune.show.summary import standing_trials
@@ -96,7 +96,7 @@ def draw_fit(chart: Fit) -> str:
             "description": f"{point.words}: {format_rate(point.predicted)} predicted, "
             f"{format_rate(point.measured)} measured",
         }
-        for point in sorted(chart.points, key=lambda point: point.pick)
+        for point in sorted(thinned(chart.points, lambda point: point.pick), key=lambda point: point.pick)
     ]
     most = max(max(point.predicted, point.measured) for point in chart.points)
     x = alt.X("x:Q", title="predicted (samples/s)", scale=alt.Scale(zero=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,6 +53,8 @@ def _parts_of(trial: TrialResult) -> tuple[float, float, float] | None:
     if not rate or not whole or first is None or trial.epoch_samples_per_second is None:
         return None
     used = trial.epoch_samples_per_second * whole
+    if not all(map(math.isfinite, (rate, whole, first, used))):
+        return None
     first = min(first, whole)
     steady = min(max(used - (trial.batch_size or 0), 0.0) / rate, whole - first)
     return first, steady, whole - first - steady

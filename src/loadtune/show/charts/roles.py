@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ def roles(result: RunResult, *, slowest: bool = False) -> tuple[Role, ...]:
     names: dict[str, list[str]] = {}
     trials: dict[str, TrialResult] = {}
     for name, trial in named:
-        if trial is not None and trial.samples_per_second is not None:
+        if trial is not None and math.isfinite(trial.samples_per_second or math.nan):
             # Rows that differ in drop_last alone share what is drawn.
             key = trial.config.steady.config_id
             names.setdefault(key, []).append(name)

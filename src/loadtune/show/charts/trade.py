@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, chart_of, halo, to_svg
 from loadtune.show.summary import standing_trials
 from loadtune.show.words import config_words, short_words
@@ -137,7 +138,7 @@ def draw_trade(chart: Trade) -> str:
     divisor, unit = axis_bytes(max(point.host_peak_bytes for point in chart.points))
     x = alt.X("memory:Q", title=f"host memory at the peak ({unit})", scale=alt.Scale(zero=True, nice=True))
     y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True, nice=True))
-    rows = [_drawn(point, divisor) for point in sorted(chart.points, key=lambda point: point.mark == "pick")]
+    rows = [_drawn(point, divisor) for point in sorted(_shown(chart), key=lambda point: point.mark == "pick")]
     base = chart_of(rows).encode(x=x, y=y)
     front = chart_of([_drawn(point, divisor) for point in chart.front])
     layers = [
@@ -154,6 +155,10 @@ def draw_trade(chart: Trade) -> str:
     if chart.limit_bytes is not None:
         layers += _limit_layers(chart.limit_bytes / divisor, x)
     return to_svg(alt.layer(*layers).properties(width=560, height=300), "Rate against host memory")
+
+
+def _shown(chart: Trade) -> Sequence[TradePoint]:
+    return thinned(chart.points, lambda point: _on_front(point) or point.label != "")
 
 
 _LABEL_OFFSETS = {
