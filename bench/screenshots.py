@@ -1,4 +1,4 @@
-"""Pictures of a run as people see it: the report, light, dark and narrow, and the terminal. ./scripts/screenshots RUN"""
+"""Pictures of a run as people see it: the report, light, dark and narrow, and the terminal (./scripts/screenshots)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def stamps(count: int, *, pause_seconds: float = 0.0) -> list[float]:
     for _ in range(count):
         next(batches)
         times.append(time.perf_counter())
-        if len(times) == 2 and pause_seconds:  # noqa: PLR2004 - the first batch
+        if len(times) == 2 and pause_seconds:
             time.sleep(pause_seconds)
             times[1] = time.perf_counter()
     return times
