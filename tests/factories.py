@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -10,11 +11,13 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Limits, SweepPlan, TrialRequest
 from loadtune.describe.space import SearchSpace
 from loadtune.record.results import (
+    WAIT_SHARES,
     Cost,
     Environment,
     Finding,
     Interval,
     MemoryLimits,
+    MemoryLook,
     MemoryMeasurement,
     Model,
     Pick,
@@ -23,6 +26,7 @@ from loadtune.record.results import (
     SteadyMeasurement,
     TrialRecord,
     TrialResult,
+    TrialRun,
     result_columns,
 )
 from loadtune.units import Size
@@ -156,6 +160,74 @@ def make_result(*, hostile: str = "", **changes: Any) -> RunResult:
         "cost": Cost(seconds=58.31, trials=44),
     }
     return RunResult(**{**values, **changes})
+
+
+def make_detailed_result(*, count: int = 0, **changes: Any) -> RunResult:
+    """Return a sweep with everything that a report can show: waits, looks, runs, the model, a third knob.
+
+    Args:
+        count: Rows at least, by more values on every axis.
+        changes: Fields of the result to replace.
+    """
+    result = make_result(**changes)
+    grid = itertools.product((48, 96, 192, 384, 768, 1024), (1, 3, 6, 8), (2, 3, 4, 6, 8), (False, True), (False, True))
+    more = [
+        make_trial(
+            LoaderConfig(
+                batch_size=batch, num_workers=workers, prefetch_factor=ahead, drop_last=drop, persistent_workers=keep
+            ),
+            1000.123 + 0.77 * batch + 93.3 * workers + 11.1 * ahead,
+        )
+        for batch, workers, ahead, drop, keep in grid
+    ][: max(count - len(result.trials) - 10, 0)]
+    third = [
+        make_trial(
+            LoaderConfig(batch_size=batch, num_workers=workers, prefetch_factor=4), 1700.0 + 3 * batch + 200 * workers
+        )
+        for batch in BATCH_SIZES
+        for workers in (1, 2)
+    ]
+    rows = [*result.trials, *third, *more]
+    model = Model(
+        parameters={"seconds_per_sample": SECONDS_PER_SAMPLE},
+        median_abs_error=0.03,
+        p90_abs_error=0.07,
+        pick_bounded_by="cores",
+    )
+    return dataclasses.replace(
+        with_trials(result, tuple(_detailed(row, number) for number, row in enumerate(rows))), model=model
+    )
+
+
+def _detailed(row: TrialResult, number: int) -> TrialResult:
+    if row.samples_per_second is None:
+        return row
+    rate, wait, peak = row.samples_per_second, row.batch_wait_p50_seconds or 0.01, row.host_peak_bytes or MIB
+    looks = tuple(
+        MemoryLook(
+            batches=batches,
+            resident_bytes=peak - (3 - place) * 4 * MIB,
+            shm_bytes=place * MIB,
+            main_bytes=200 * MIB,
+            workers_bytes=peak - 250 * MIB,
+            held_bytes=peak - 20 * MIB,
+            shared_bytes=MIB,
+        )
+        for place, batches in enumerate((6, 40, 120), start=1)
+    )
+    return dataclasses.replace(
+        row,
+        runs=tuple(
+            TrialRun(order=order, phase="race", samples_per_second=rate * (1 + 0.01 * ((number + turn) % 3 - 1)))
+            for turn, order in enumerate((number, number + 60))
+        ),
+        batch_wait_quantiles_seconds=tuple(wait * (0.2 + 1.8 * share**2) for share in WAIT_SHARES),
+        looks=looks,
+        predicted_host_peak_bytes=peak + 3 * MIB,
+        predicted_samples_per_second=rate * 1.02,
+        predicted_samples_per_second_low=rate * 0.97,
+        predicted_samples_per_second_high=rate * 1.07,
+    )
 
 
 def make_pick(trial: TrialResult, reason: str) -> Pick:

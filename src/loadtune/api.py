@@ -129,13 +129,17 @@ class Run:
         """
         outputs.write_file(Path(path), tables.to_json(self.result))
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
+    def to_html(self, path: str | os.PathLike[str], *, interactive: bool = False) -> None:
         """Write the report: one file that needs nothing else.
+
+        Args:
+            path: Where to.
+            interactive: With tooltips, sorting and a linked selection, by a script within the page.
 
         Raises:
             OutputError: The file cannot be written.
         """
-        outputs.write_file(Path(path), page.render_apart(self.result))
+        outputs.write_file(Path(path), page.render_apart(self.result, interactive=interactive))
 
     def to_markdown(self, path: str | os.PathLike[str]) -> None:
         """Write the verdict and the leaders as Markdown.

@@ -7,6 +7,7 @@ LoadtuneError                    1  a fault of loadtune itself
 │   └── RunDirectoryError        2  a directory holds no run, or a run this version cannot read
 ├── NothingFitsError             3  no configuration meets the limits
 ├── TooNoisyError                4  --strict, and the precision asked for was not reached
+├── RegressionError              5  --fail-above, and the new run is slower by more than that
 └── TrialHostError               1  the process that runs the trials is gone
 """
 
@@ -64,6 +65,12 @@ class TooNoisyError(LoadtuneError):
     """The precision asked for with ``--strict`` was not reached."""
 
     exit_code = 4
+
+
+class RegressionError(LoadtuneError):
+    """A run is slower than the one it is compared with, by more than ``--fail-above`` allows."""
+
+    exit_code = 5
 
 
 class TrialHostError(LoadtuneError):

@@ -91,7 +91,7 @@ def test_charts_without_data_are_absent() -> None:
     """A run of one configuration, or of failures alone, has no charts, and says nothing wrong."""
     result = make_result()
     one = with_trials(result, (make_trial(LoaderConfig(batch_size=64), 100.0, host_peak_bytes=None),))
-    assert [figure.name for figure in figures(one)] == ["time"]
+    assert [figure.name for figure in figures(one)] == ["worth", "parts", "time"]
     failed = tuple(trial for trial in result.trials if trial.status != "ok")
     assert figures(with_trials(result, failed)) == ()
     assert figures(with_trials(result, ())) == ()

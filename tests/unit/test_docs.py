@@ -12,7 +12,7 @@ import pytest
 
 from loadtune.cli import app, parser
 from loadtune.errors import LoadtuneError
-from loadtune.explain import pages
+from loadtune.explain import index, pages
 from loadtune.judge.document import ARTICLE_CASE, CIFAR10_TRAINING_SAMPLES, FLOAT32_BYTES, article_slips
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import CSV_COLUMNS, JSON_ONLY_FIELDS, Environment, RunResult
@@ -155,6 +155,11 @@ def test_findings_and_kinds_are_in_their_tables() -> None:
         assert all(code == file for code, file, _ in rows)
         listed = {code: title for code, _, title in rows}
         assert listed == {code: title for code, title in expected.items() if pages.is_finding(code) is findings}
+
+
+def test_the_page_of_all_findings_is_made_from_theirs() -> None:
+    """docs/findings.md is what ``python -m loadtune.explain.index`` prints, to the letter."""
+    assert text_of("docs/findings.md") == index.markdown()
 
 
 def test_exit_codes_are_documented() -> None:

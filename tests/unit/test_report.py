@@ -156,7 +156,7 @@ def test_headings_are_in_order_and_tables_have_scopes(report: str) -> None:
 def test_each_chart_has_its_two_lines_and_its_table(report: str) -> None:
     """Under each chart stand how to read it, what it says here, and a table behind details."""
     charts = report.count('<svg xmlns="http://www.w3.org/2000/svg" class="chart')
-    assert charts == 5
+    assert charts == 7
     assert report.count("<b>How to read it</b>") == charts
     assert report.count("<b>What it says here</b>") == charts
     assert report.count("<summary>The figures of this chart</summary>") == charts

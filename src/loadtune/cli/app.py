@@ -24,15 +24,18 @@ VERBS = {
     "model": "The document's models N/B, K·B·T and K·B·M for given figures, checked.",
     "show": "Print the result of a run again.",
     "report": "Write the report of a run again.",
+    "suggest": "Print the choice of a run as code to paste, under its own limits of memory or others.",
+    "compare": "Compare two runs of one data set on one machine; --fail-above makes a slower one an error.",
     "doctor": "Show the machine as a sweep sees it, and what to do where a limit is small.",
     "explain": "Explain a finding (LT003) or a kind of failure (shm_full).",
+    "completion": "Print the lines that teach a shell to complete loadtune's commands and options.",
 }
 INTERRUPTED = 130
 FAULT = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 1, 2, 3, 4 or 130.
+    """Run the command and return its exit code: 0, 1, 2, 3, 4, 5 or 130.
 
     Args:
         argv: The arguments behind the command's name; None takes the process's own.

@@ -45,7 +45,7 @@ def sweep(
         TooNoisyError: ``strict``, and the choice is not as precise as asked for; the files are written.
         KeyboardInterrupt: Interrupted; its argument says what is kept.
     """
-    exports = Exports(**places, force=output.force)
+    exports = Exports(**places, interactive=False, force=output.force)
     exports.check()
     now = datetime.now(timezone.utc).astimezone()  # the user's clock names the user's folder
     folder = Path(output.output) if output.output is not None else default_directory(plan.target, now)

@@ -60,6 +60,19 @@ def verb_app(module: ModuleType, given: set[str] | None = None) -> App:
     return app
 
 
+def whole_app() -> App:
+    """Return a parser of all commands together, which is what a completion script is made from."""
+    from loadtune.cli.app import VERBS  # noqa: PLC0415 - it imports this module
+
+    app = App(name="loadtune", help_flags=["--help", "-h"], version_flags=["--version"])
+    for verb, text in VERBS.items():
+        command = App(name=verb, help=text, help_flags=["--help", "-h"], version_flags=[])
+        command.default_parameter = Parameter(negative="", show_env_var=False, consume_multiple=False)
+        command.default(_module(verb).run)
+        app.command(command)
+    return app
+
+
 def _module(verb: str) -> ModuleType:
     # Only the module of the verb at hand is imported.
     return importlib.import_module(f"loadtune.cli.{verb}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from loadtune.cli.options import option
 
-USAGE = "report RUN [-o FILE] [--force]"
+USAGE = "report RUN [-o FILE] [--interactive] [--force]"
 HELP = "Writes the report of a run directory as one page that opens anywhere; without -o, report.html in the directory."
 NOTES = ""
 READS_SETTINGS = False
@@ -21,6 +21,9 @@ def run(
     output: Annotated[
         str | None, option("FILE|-", "Where to write it; - is stdout.", "--output", "-o", hyphen=True)
     ] = None,
+    interactive: Annotated[
+        bool, option("", "With tooltips, sorting and a linked selection, by a script within the page.", "--interactive")
+    ] = False,
     force: Annotated[bool, option("", "Replace FILE if it is there already.")] = False,
 ) -> int:
     """Write the page of the run in ``directory``."""
@@ -34,7 +37,7 @@ def run(
     result = load(folder)
     place = output if output is not None else str(folder / "report.html")
     # The run's own page holds nothing that the run does not: it is replaced without asking.
-    exports = Exports(html=place, force=force or output is None)
+    exports = Exports(html=place, interactive=interactive, force=force or output is None)
     exports.check()
     exports.write(result, stdout())
     if place != "-":

@@ -65,7 +65,7 @@ def resume(
     """
     if "output" in given:
         raise UsageError("--resume and --output contradict each other: a resumed run stays in its directory")
-    exports = Exports(**places, force=output.force)
+    exports = Exports(**places, interactive=False, force=output.force)
     exports.check()
     with RunStore.resume(str(session.resume)) as store:
         kept = store.kept

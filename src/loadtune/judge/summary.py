@@ -15,6 +15,7 @@ from loadtune.judge.document import document_figures
 from loadtune.judge.epoch import EpochShape, composed_epoch_seconds, epoch_shape, run_epoch
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, measured, spoilt
 from loadtune.judge.throttle import worst_share
+from loadtune.judge.told import told_looks, told_runs, told_waits
 from loadtune.judge.unique import unique_share
 from loadtune.record.results import (
     EpochMeasurement,
@@ -94,6 +95,9 @@ def _row(
         unique_share=share,
         delivered_samples_per_second=rate.estimate / share if share else None,
         windows=tuple(window for one in seen for window in one.window_samples_per_second),
+        runs=told_runs(measured(trials)),
+        batch_wait_quantiles_seconds=told_waits(seen),
+        looks=told_looks(measured(trials)),
         **_time_columns(seen),
         **_memory_columns(measured(trials)),
     )

@@ -30,7 +30,7 @@ from loadtune.measure.steady import Round
 from loadtune.measure.stream import Stream, epoch_loader
 from loadtune.measure.witness import Beats
 from loadtune.record.failure import Aftermath
-from loadtune.record.results import EpochMeasurement, SteadyMeasurement
+from loadtune.record.results import WAIT_SHARES, EpochMeasurement, SteadyMeasurement
 from loadtune.workloads.source import Source
 
 QUEUE_FILL_MARGIN = 1.2
@@ -293,6 +293,7 @@ def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed
         batch_wait_p50_seconds=p50,
         batch_wait_p95_seconds=p95,
         batch_wait_p99_seconds=p99,
+        batch_wait_quantiles_seconds=_quantiles(taken.waits[primed:]),
         cpu_seconds=None,
         bytes_per_batch=0.0,
         samples_per_batch=float(np.mean(taken.samples[primed:])),
@@ -308,6 +309,16 @@ def _percentiles(waits: Sequence[float]) -> tuple[float, float, float]:
         return waits[0], waits[0], waits[0]
     cuts = statistics.quantiles(waits, n=100, method="inclusive")
     return cuts[49], cuts[94], cuts[98]
+
+
+def _quantiles(waits: Sequence[float]) -> tuple[float, ...]:
+    """Return the waits at the shares of ``WAIT_SHARES``, interpolated likewise."""
+    ordered = sorted(waits)
+    last = len(ordered) - 1
+    places = [share * last for share in WAIT_SHARES]
+    return tuple(
+        ordered[int(at)] + (at - int(at)) * (ordered[min(int(at) + 1, last)] - ordered[int(at)]) for at in places
+    )
 
 
 def _share(seconds: float | None, samples: int, of_samples: int) -> float | None:

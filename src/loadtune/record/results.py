@@ -16,6 +16,10 @@ Status = Literal["ok", "refused", "failed", "hung", "interrupted"]
 Severity = Literal["info", "warning", "error"]
 
 
+WAIT_SHARES = (0.0, *(share / 20 for share in range(1, 20)), 0.98, 0.99, 1.0)
+"""Shares of the batches that had come after the waits in ``batch_wait_quantiles_seconds``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochMeasurement:
     """One whole epoch that was really run, start-up and tail included."""
@@ -49,6 +53,8 @@ class SteadyMeasurement:
     batch_wait_p50_seconds: float
     batch_wait_p95_seconds: float
     batch_wait_p99_seconds: float
+    batch_wait_quantiles_seconds: tuple[float, ...] = ()
+    """Waits at the shares of ``WAIT_SHARES``, ascending: their distribution, however many batches there were."""
     cpu_seconds: float | None
     """Processor time of the loader's process tree during the windows."""
     bytes_per_batch: float
@@ -299,6 +305,17 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRun:
+    """One trial of a configuration, as far as order, drift and repeats are told from it."""
+
+    order: int
+    """Position in the run, from 0."""
+    phase: Phase
+    samples_per_second: float
+    """Rate over all its windows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """One configuration and all that is known of it: a row of the CSV, its columns in their order."""
 
@@ -368,6 +385,12 @@ class TrialResult:
     predicted_pinned_bytes: int | None = None
     """Of it, page-locked memory."""
     predicted_gpu_peak_bytes: int | None = None
+    runs: tuple[TrialRun, ...] = ()
+    """Its trials that gave a rate, in the order they ran. JSON only."""
+    batch_wait_quantiles_seconds: tuple[float, ...] = ()
+    """Waits at the shares of ``WAIT_SHARES``, medians over the trials that the rate rests on. JSON only."""
+    looks: tuple[MemoryLook, ...] = ()
+    """Memory as it was seen in the trial with the highest peak, at most ``LOOKS_KEPT`` times. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -391,6 +414,9 @@ JSON_ONLY_FIELDS = (
     "predicted_shm_peak_bytes",
     "predicted_pinned_bytes",
     "predicted_gpu_peak_bytes",
+    "runs",
+    "batch_wait_quantiles_seconds",
+    "looks",
 )
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 

@@ -10,9 +10,9 @@ import msgspec
 
 from loadtune.errors import UsageError
 from loadtune.judge.reasons import label
-from loadtune.record.results import Resume
+from loadtune.record.results import Environment, Probe, Resume, RunResult
 from loadtune.record.store import KeptRun, RunHeader
-from loadtune.units import format_bytes
+from loadtune.units import format_bytes, format_seconds
 
 MEMORY_TOLERANCE = 0.01
 """A memory limit may differ by this share: what a kernel keeps for itself changes from boot to boot."""
@@ -68,25 +68,52 @@ def _moment(text: str) -> float:
 def _facts(kept: RunHeader, now: RunHeader) -> Iterator[tuple[str, str, str]]:
     """Yield each fact that must agree, as it was and as it is."""
     was, here = kept.environment, now.environment
+    yield from machine_facts(was, here)
+    yield "Python", was.python_version, here.python_version
+    yield "torch", kept.probe.torch_version, now.probe.torch_version
+    yield "loadtune", was.loadtune_version, here.loadtune_version
+    yield from data_facts(kept.probe, now.probe)
+    yield "the baseline", label(kept.probe.baseline), label(now.probe.baseline)
+    yield "the baseline's id", kept.probe.baseline.config_id, now.probe.baseline.config_id
+
+
+def machine_facts(was: Environment, here: Environment) -> Iterator[tuple[str, str, str]]:
+    """Yield each fact of two machines that must agree for rates to be compared, as it was and as it is."""
     yield "the processor", was.cpu_model, here.cpu_model
     yield "the number of logical CPUs", str(was.logical_cpus), str(here.logical_cpus)
     yield "the number of usable CPUs", f"{was.usable_cpus:g}", f"{here.usable_cpus:g}"
     if abs(was.host_memory_limit_bytes - here.host_memory_limit_bytes) > MEMORY_TOLERANCE * was.host_memory_limit_bytes:
         yield "the limit of host memory", *_sizes(was.host_memory_limit_bytes, here.host_memory_limit_bytes)
     yield "the accelerator", ", ".join(was.accelerators) or "none", ", ".join(here.accelerators) or "none"
-    yield "Python", was.python_version, here.python_version
-    yield "torch", kept.probe.torch_version, now.probe.torch_version
-    yield "loadtune", was.loadtune_version, here.loadtune_version
-    yield from _data_facts(kept, now)
 
 
-def _data_facts(kept: RunHeader, now: RunHeader) -> Iterator[tuple[str, str, str]]:
-    was, here = kept.probe, now.probe
+def data_facts(was: Probe, here: Probe) -> Iterator[tuple[str, str, str]]:
+    """Yield the same of two data sets."""
     yield "the kind of the data set", was.dataset_kind, here.dataset_kind
     yield "the number of samples", _count(was.dataset_samples), _count(here.dataset_samples)
     yield "who forms the batches", _former(was.batch_size_is_swept), _former(here.batch_size_is_swept)
-    yield "the baseline", label(was.baseline), label(here.baseline)
-    yield "the baseline's id", was.baseline.config_id, here.baseline.config_id
+
+
+def incomparable(base: RunResult, new: RunResult) -> Iterator[tuple[str, str, str]]:
+    """Yield each fact by which the rates of two runs cannot be compared, as it was in the one and is in the other."""
+    facts = (
+        *machine_facts(base.environment, new.environment),
+        ("the data set", base.probe.name or base.target, new.probe.name or new.target),
+        *data_facts(base.probe, new.probe),
+        ("the step", format_seconds(base.plan.consumer.step_seconds), format_seconds(new.plan.consumer.step_seconds)),
+        ("where batches go", base.plan.consumer.device, new.plan.consumer.device),
+        ("the page cache", base.plan.cache, new.plan.cache),
+    )
+    return (fact for fact in facts if fact[1] != fact[2])
+
+
+def versions_apart(base: RunResult, new: RunResult) -> Iterator[tuple[str, str, str]]:
+    """Yield each version that two runs do not share: often the very thing that is compared."""
+    was = {"Python": base.environment.python_version, **base.environment.packages, "torch": base.probe.torch_version}
+    here = {"Python": new.environment.python_version, **new.environment.packages, "torch": new.probe.torch_version}
+    names = sorted({*was, *here}, key=str.lower)
+    pairs = ((name, was.get(name) or "absent", here.get(name) or "absent") for name in names)
+    yield from (pair for pair in pairs if pair[1] != pair[2])
 
 
 def _sizes(was: int, here: int) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loadtune.record.results import RunResult
-from loadtune.show.charts import heat, knob, models, trade
+from loadtune.show.charts import drift, fit, heat, knob, memory_seen, models, parallel, parts, trade, waits, worth
 from loadtune.show.charts.common import DataTable
 
 
@@ -25,8 +25,25 @@ class Figure:
 
 def figures(result: RunResult) -> tuple[Figure, ...]:
     """Return the charts that there is data for, in the order of the report."""
-    made = (_heat(result), _trade(result), _knob(result), _time(result), _bytes(result))
-    return tuple(figure for figure in made if figure is not None)
+    makers = (
+        _worth, _heat, _trade, _knob, _parallel, _waits, _parts, _memory, _time, _bytes, _fit, _drift,
+    )  # fmt: skip
+    return tuple(figure for make in makers if (figure := make(result)) is not None)
+
+
+def _worth(result: RunResult) -> Figure | None:
+    chart = worth.worth(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="worth",
+        title="Is it worth it",
+        svg=worth.draw_worth(chart),
+        how_to_read="Each bar is the time from one batch to the next. Loading matters only as far as the bar is longer "
+        "than the step that uses the batch: that part is spent waiting.",
+        says=chart.says,
+        table=worth.worth_table(chart),
+    )
 
 
 def _heat(result: RunResult) -> Figure | None:
@@ -76,6 +93,96 @@ def _knob(result: RunResult) -> Figure | None:
     )
 
 
+def _parallel(result: RunResult) -> Figure | None:
+    chart = parallel.parallel(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="knobs",
+        title="Every knob at once",
+        svg=parallel.draw_parallel(chart),
+        how_to_read="Each line is a configuration: it crosses each axis at its value and ends at its rate; the faster, "
+        "the darker. The thick line is the pick. Where dark lines come from one value of an axis, that knob decides.",
+        says=chart.says,
+        table=parallel.parallel_table(chart),
+    )
+
+
+def _waits(result: RunResult) -> Figure | None:
+    chart = waits.waits(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="waits",
+        title="Waiting for a batch",
+        svg=waits.draw_waits(chart),
+        how_to_read="How many of the batches had come after a wait, the wait on a logarithmic axis: the further left a "
+        "line, the shorter. A line with two steps belongs to batches that come in bursts.",
+        says=chart.says,
+        table=waits.waits_table(chart),
+    )
+
+
+def _parts(result: RunResult) -> Figure | None:
+    chart = parts.parts(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="parts",
+        title="Where the time goes",
+        svg=parts.draw_parts(chart),
+        how_to_read="Each bar is an epoch: workers start and load the first batch, then batches stream at the steady "
+        "rate; at the end workers run dry.",
+        says=chart.says,
+        table=parts.parts_table(chart),
+    )
+
+
+def _memory(result: RunResult) -> Figure | None:
+    chart = memory_seen.memory_seen(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="seen",
+        title="Memory as batches were taken",
+        svg=memory_seen.draw_memory_seen(chart),
+        how_to_read="Points are looks at the memory of the process tree; at the last of them the queue was left to "
+        "fill. A hollow point is what is expected by the end of an epoch. A line that keeps rising is growth.",
+        says=chart.says,
+        table=memory_seen.memory_seen_table(chart),
+    )
+
+
+def _fit(result: RunResult) -> Figure | None:
+    chart = fit.fit(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="model",
+        title="The pipeline model against measurement",
+        svg=fit.draw_fit(chart),
+        how_to_read="Each point is a configuration; on the dashed line the model is right, below it the model promises "
+        "too much. Bars are the 95 % intervals of what was measured.",
+        says=chart.says,
+        table=fit.fit_table(chart),
+    )
+
+
+def _drift(result: RunResult) -> Figure | None:
+    chart = drift.drift(result)
+    if chart is None:
+        return None
+    return Figure(
+        name="trust",
+        title="Can you trust it",
+        svg=drift.draw_drift(chart),
+        how_to_read="Each point is a trial, in the order they ran, against the mean of its own configuration: no slope "
+        "is no drift, the height of the cloud is the noise. Trials of the verification are in colour.",
+        says=chart.says,
+        table=drift.drift_table(chart),
+    )
+
+
 def _time(result: RunResult) -> Figure | None:
     chart = models.models(result)
     if chart is None:
@@ -88,7 +195,7 @@ def _time(result: RunResult) -> Figure | None:
         "dashed line W workers share it perfectly; what lies above went to start-up, hand-over and cores that are not "
         "there.",
         says=chart.says_time,
-        table=models.models_table(chart),
+        table=models.time_table(chart),
     )
 
 
@@ -103,5 +210,5 @@ def _bytes(result: RunResult) -> Figure | None:
         how_to_read="If K·B·M, batches × batch size × the bytes of a sample, were the memory in use, every point would "
         "lie on the dashed line. Memory follows the processes and the batches loaded ahead instead.",
         says=chart.says_bytes,
-        table=models.models_table(chart),
+        table=models.bytes_table(chart),
     )

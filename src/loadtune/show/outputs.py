@@ -33,6 +33,8 @@ class Exports:
     json: str | None = None
     html: str | None = None
     markdown: str | None = None
+    interactive: bool = False
+    """Whether the page has its script."""
     force: bool = False
     """Replace files that are there already."""
 
@@ -72,7 +74,7 @@ class Exports:
         """
         written = []
         for name, path in self.targets():
-            text = _RENDERERS[name](result)
+            text = self._rendered(name, result)
             if path == STDOUT:
                 stdout.write(text)
                 stdout.flush()
@@ -80,6 +82,13 @@ class Exports:
             write_file(Path(path), text)
             written.append(Path(path))
         return tuple(written)
+
+    def _rendered(self, name: str, result: RunResult) -> str:
+        return (
+            page.render_apart(result, interactive=True)
+            if name == "html" and self.interactive
+            else _RENDERERS[name](result)
+        )
 
 
 def check_file(path: str | os.PathLike[str], *, force: bool) -> None:

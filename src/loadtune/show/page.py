@@ -21,6 +21,7 @@ from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.charts.common import DataTable
 from loadtune.show.figures import figures
+from loadtune.show.linked import links
 from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
 from loadtune.show.tables import cell_text
 from loadtune.show.words import config_words, loader_code, other_words, plain
@@ -34,13 +35,20 @@ from loadtune.units import (
 )
 
 
-def render(result: RunResult) -> str:
-    """Return the report of a run as one HTML file; sections without data are left out."""
+def render(result: RunResult, *, interactive: bool = False) -> str:
+    """Return the report of a run as one HTML file; sections without data are left out.
+
+    Args:
+        result: The run.
+        interactive: With a script in the page: tooltips, sorting, a copy button, and a selection linked over heat map,
+            Pareto chart and table. All that the page says is there without it.
+    """
     import jinja2  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
     import markupsafe  # noqa: PLC0415 - same
 
     folder = files("loadtune.show").joinpath("templates")
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
+    script = folder.joinpath("report.js").read_text(encoding="utf-8") if interactive else ""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -49,13 +57,16 @@ def render(result: RunResult) -> str:
     page = template.render(
         style=markupsafe.Markup(style),  # noqa: S704 - a file of this package
         style_hash=_content_hash(style),
+        script=markupsafe.Markup(script),  # noqa: S704 - same
+        script_hash=_content_hash(script),
+        links=links(result) if interactive else None,
         figures=figures(result),
         **_context(result),
     )
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def render_apart(result: RunResult) -> str:
+def render_apart(result: RunResult, *, interactive: bool = False) -> str:
     """Return what ``render`` does, made in a process of its own.
 
     Drawing charts takes more than 100 MiB that a process never gives back: too much to leave in a training script, or
@@ -65,7 +76,7 @@ def render_apart(result: RunResult) -> str:
         LoadtuneError: The page could not be made.
     """
     made = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "loadtune.show.page", str(os.getpid())],
+        [sys.executable, "-m", "loadtune.show.page", str(os.getpid()), *(["interactive"] if interactive else [])],
         input=msgspec.msgpack.encode(result),
         capture_output=True,
         check=False,
@@ -229,4 +240,5 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    sys.stdout.buffer.write(render(msgspec.msgpack.decode(sys.stdin.buffer.read(), type=RunResult)).encode())
+    run = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=RunResult)
+    sys.stdout.buffer.write(render(run, interactive="interactive" in sys.argv[2:]).encode())

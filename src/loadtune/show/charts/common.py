@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from loadtune.record.results import TrialResult
+
+Point = TypeVar("Point")
+
+MOST_DRAWN = 120
+"""More points than this lie over each other, and make a page that is mailed too large."""
 
 Mark = Literal["pick", "front", "over", "failed", "plain"]
 """What a point is: the pick, on the Pareto front, over a limit, without a number, or nothing special."""
@@ -31,3 +37,12 @@ def mark_of(trial: TrialResult, *, front: bool = False) -> Mark:
 def batch_label(trial: TrialResult) -> str:
     """Return the batch size as a label; ``own`` where the data set forms its batches."""
     return "own" if trial.batch_size is None else str(trial.batch_size)
+
+
+def thinned(points: Sequence[Point], keep: Callable[[Point], bool], most: int = MOST_DRAWN) -> tuple[Point, ...]:
+    """Return at most ``most`` points to draw, evenly chosen, with those to ``keep``: the table beside has them all."""
+    if len(points) <= most:
+        return tuple(points)
+    step = len(points) / most
+    even = {int(place * step) for place in range(most)}
+    return tuple(point for place, point in enumerate(points) if place in even or keep(point))

@@ -120,7 +120,9 @@ def draw_heat_map(chart: HeatMap) -> str:
     x = alt.X("workers:N", sort=list(chart.workers), title="workers", axis=alt.Axis(orient="top", labelAngle=0))
     y = alt.Y("batch:N", sort=list(chart.batches), title="batch size")
     base = chart_of(rows).encode(x=x, y=y)
-    cells = base.mark_rect(stroke="var(--page)", strokeWidth=2, cornerRadius=3).encode(
+    # Round corners take most of a large map's bytes.
+    corner = 3 if len(rows) <= 60 else 0  # noqa: PLR2004
+    cells = base.mark_rect(stroke="var(--page)", strokeWidth=2, cornerRadius=corner).encode(
         fill=alt.Fill("fill:N", scale=None),
         fillOpacity=alt.FillOpacity("shade:Q", scale=None),
         description="words:N",
@@ -135,9 +137,20 @@ def draw_heat_map(chart: HeatMap) -> str:
     return to_svg(size, "Heat map of the rate over batch size and workers", hatched=True)
 
 
-def _drawn(cell: HeatCell) -> dict[str, Any]:
+def place_of(trial: TrialResult) -> tuple[str, str]:
+    """Return the cell of a row: its batch size and its workers, as the axes name them."""
+    return batch_label(trial), str(trial.num_workers)
+
+
+def words_of(cell: HeatCell) -> str:
+    """Return what a cell says by itself: to a screen reader, and in a tooltip."""
     notes = {"pick": ", the pick", "over": ", over the memory limit", "failed": ", no number"}
     unit = " samples/s" if cell.samples_per_second is not None else ""
+    where = f"batch {cell.batch}, {worker_words(int(cell.workers))}"
+    return f"{where}: {cell.label}{unit}{notes.get(cell.mark, '')}"
+
+
+def _drawn(cell: HeatCell) -> dict[str, Any]:
     return {
         "batch": cell.batch,
         "workers": cell.workers,
@@ -145,5 +158,5 @@ def _drawn(cell: HeatCell) -> dict[str, Any]:
         "fill": HATCH if cell.mark in ("failed", "over") else ACCENT,
         "shade": 1.0 if cell.mark in ("failed", "over") else cell.shade,
         "pick": cell.mark == "pick",
-        "words": f"batch {cell.batch}, {worker_words(int(cell.workers))}: {cell.label}{unit}{notes.get(cell.mark, '')}",
+        "words": words_of(cell),
     }

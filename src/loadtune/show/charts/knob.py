@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -11,6 +12,8 @@ from loadtune.show.charts.svg import ACCENT, INK, PAGE, rows_of, to_svg
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import batch_words, worker_words
 from loadtune.units import format_count, format_number, format_rate, format_ratio, format_share
+
+MOST_PANELS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +120,15 @@ def draw_knob(chart: Knob) -> str:
     """Return a small panel for each value of the other setting, all on one scale, as SVG."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    rows = [{**asdict(point), "description": _description(chart, point)} for point in chart.points]
+    drawn = _drawn_panels(chart)
+    rows = [
+        {**asdict(point), "description": _description(chart, point)} for point in chart.points if point.panel in drawn
+    ]
     x = alt.X("knob:O", title=chart.name, axis=alt.Axis(labelAngle=0))
     y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True))
     base = alt.Chart().encode(x=x, y=y)
     picked = alt.condition("datum.mark == 'pick'", alt.value(150), alt.value(45))
-    in_one_row = len(chart.panels) <= 5  # noqa: PLR2004 - five narrow panels fill the page's width
+    in_one_row = len(drawn) <= 5  # noqa: PLR2004 - five narrow panels fill the page's width
     layers = alt.layer(
         base.mark_line(stroke=ACCENT, strokeWidth=1.5, aria=False),
         base.mark_rule(stroke=INK, strokeWidth=1.5, aria=False).encode(
@@ -133,11 +139,21 @@ def draw_knob(chart: Knob) -> str:
         ),
     ).properties(width=115 if in_one_row else 150, height=130)
     panels = layers.facet(
-        alt.Facet("panel:N", sort=list(chart.panels), header=alt.Header(title=None)),
-        columns=len(chart.panels) if in_one_row else 4,
+        alt.Facet("panel:N", sort=drawn, header=alt.Header(title=None)),
+        columns=len(drawn) if in_one_row else 4,
         data=rows_of(rows),
     )
     return to_svg(panels, f"Rate against {chart.name}, a panel for each value of the other setting")
+
+
+def _drawn_panels(chart: Knob) -> list[str]:
+    """Return the panels that are drawn, in their order: those with the highest rates; the table has all."""
+    best: dict[str, float] = {}
+    for point in chart.points:
+        rate = math.inf if point.mark == "pick" else point.samples_per_second
+        best[point.panel] = max(best.get(point.panel, 0.0), rate)
+    kept = sorted(chart.panels, key=lambda panel: -best[panel])[:MOST_PANELS]
+    return [panel for panel in chart.panels if panel in kept]
 
 
 def _description(chart: Knob, point: KnobPoint) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, axis_bytes, chart_of, halo, to_svg
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words
@@ -125,6 +126,23 @@ def models_table(chart: Models) -> DataTable:
     return DataTable(header=header, rows=tuple(rows))
 
 
+def time_table(chart: Models) -> DataTable:
+    """Return the columns of ``models_table`` that are about time."""
+    return _columns(models_table(chart), range(6))
+
+
+def bytes_table(chart: Models) -> DataTable:
+    """Return the columns of ``models_table`` that are about bytes."""
+    return _columns(models_table(chart), (0, 1, 6, 7, 8))
+
+
+def _columns(table: DataTable, places: Sequence[int]) -> DataTable:
+    def kept(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cells[place] for place in places)
+
+    return DataTable(header=kept(table.header), rows=tuple(map(kept, table.rows)))
+
+
 def draw_time(chart: Models) -> str:
     """Return the epoch measured against KBT/W as SVG, with the line of perfect sharing."""
     rows = [
@@ -168,7 +186,7 @@ def _scatter(
     """Return points with a dashed line to hold them against: the diagonal, or a level."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    rows = sorted(rows, key=lambda row: bool(row["pick"]))
+    rows = sorted(thinned(rows, lambda row: bool(row["pick"])), key=lambda row: bool(row["pick"]))
     right = max(row["x"] for row in rows)
     ends = [{"x": 0, "y": level}, {"x": right, "y": right if diagonal else level}]
     over_x = alt.X("x:Q", title=x, scale=alt.Scale(zero=True))

@@ -26,6 +26,14 @@ _HATCHING = (
 _ROOT = re.compile(r"<svg\b[^>]*?viewBox=\"0 0 (\d+) (\d+)\"[^>]*>")
 _BACKGROUND = re.compile(r'<rect width="\d+" height="\d+" fill="(?:white|transparent)"\s*/>')
 _NAME = re.compile(r'(\bid="|url\(#|href="#)([A-Za-z][\w-]*)')
+_ROLE_TWICE = re.compile(r' aria-roledescription="[\w ]*"')
+_EMPTY_FRAME = re.compile(r'<path class="(?:background|foreground)" aria-hidden="true" d="[^"]*"(?: [a-z-]+="none")*/>')
+_FALLBACK = re.compile(r"(var\(--\w+), #[0-9a-f]+\)")
+_COORDINATES = re.compile(r' (?:d|transform|[xy][12]?|opacity|[a-z]+-opacity)="[^"]*"')
+_MARKS = re.compile(r'(<g class="mark-[^>]*>)((?:<(?:path|line|rect)[^>]*/>|<text[^>]*>[^<]*</text>)+)</g>')
+_MARK = re.compile(r"<(?:path|line|rect|text)\b")
+_INHERITED = ("fill", "stroke", "stroke-width", "stroke-opacity", "font-family", "font-size", "text-anchor")
+_LONG = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
 
 
 def axis_bytes(largest: float) -> tuple[float, str]:
@@ -84,7 +92,34 @@ def _for_a_page(drawn: str, title: str, *, hatched: bool) -> str:
     body = _BACKGROUND.sub("", drawn[found.end() :], count=1)
     prefix = re.sub(r"\W+", "-", title.lower())
     inside = (_HATCHING if hatched else "") + body
-    return root + _NAME.sub(lambda name: f"{name[1]}{prefix}-{name[2]}", inside)
+    return root + _NAME.sub(lambda name: f"{name[1]}{prefix}-{name[2]}", _slimmed(inside))
+
+
+def _slimmed(drawn: str) -> str:
+    """Return the drawing without what nobody sees: a page of 500 trials has thousands of marks.
+
+    Coordinates end at a hundredth of a pixel, marks have no second name for readers beside their own, empty frames go,
+    and colours need no fallback in a page that gives them.
+    """
+    for pattern, replacement in ((_ROLE_TWICE, ""), (_EMPTY_FRAME, ""), (_FALLBACK, r"\1)")):
+        drawn = pattern.sub(replacement, drawn)
+    return _MARKS.sub(_hoisted, _COORDINATES.sub(lambda found: _LONG.sub(_short, found[0]), drawn))
+
+
+def _hoisted(group: re.Match[str]) -> str:
+    """Return a group of marks that says once what all of them say: what is inherited alone."""
+    head, marks = group[1], group[2]
+    count = len(_MARK.findall(marks))
+    for name in _INHERITED:
+        values = re.findall(rf' {name}="[^"]*"', marks)
+        if count > 1 and len(values) == count and len(set(values)) == 1:
+            marks = marks.replace(values[0], "")
+            head = head[:-1] + values[0] + ">"
+    return head + marks + "</g>"
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _configuration() -> dict[str, Any]:
@@ -104,5 +139,6 @@ def _configuration() -> dict[str, Any]:
             "titleFontWeight": "normal",
             "labelOpacity": 0.85,
         },
+        "legend": {"labelColor": INK, "labelFontSize": 12, "symbolStrokeWidth": 2},
         "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
     }

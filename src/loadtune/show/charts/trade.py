@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, chart_of, halo, to_svg
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words, short_words
@@ -20,6 +20,8 @@ class TradePoint:
     """One configuration: what it gives and what it takes."""
 
     words: str
+    key: str
+    """Of all rows that it stands for: those that differ in ``drop_last`` alone."""
     host_peak_bytes: int
     samples_per_second: float
     low: float
@@ -80,6 +82,7 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
     rate = row.samples_per_second or 0.0
     return TradePoint(
         words=config_words(row.config),
+        key=key_of(row),
         host_peak_bytes=needed_bytes(row) or 0,
         samples_per_second=rate,
         low=row.samples_per_second_low if row.samples_per_second_low is not None else rate,
@@ -88,6 +91,16 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
         label=f"{label}: {short_words(row.config)}" if label else "",
         label_place=f"{'above' if label == 'pick' else 'below'} {'left' if left else 'right'}",
     )
+
+
+def key_of(row: TrialResult) -> str:
+    """Return what rows share that have one point."""
+    return row.config.steady.config_id
+
+
+def words_of(point: TradePoint) -> str:
+    """Return what a point says by itself: to a screen reader, and in a tooltip."""
+    return f"{point.words}: {format_rate(point.samples_per_second)}, {format_bytes(point.host_peak_bytes)}"
 
 
 def _trade_sentence(result: RunResult, points: tuple[TradePoint, ...], front: tuple[TradePoint, ...]) -> str:
@@ -134,7 +147,7 @@ def draw_trade(chart: Trade) -> str:
     divisor, unit = axis_bytes(max(point.host_peak_bytes for point in chart.points))
     x = alt.X("memory:Q", title=f"host memory needed ({unit})", scale=alt.Scale(zero=True, nice=True))
     y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True, nice=True))
-    rows = [_drawn(point, divisor) for point in sorted(chart.points, key=lambda point: point.mark == "pick")]
+    rows = [_drawn(point, divisor) for point in sorted(_shown(chart), key=lambda point: point.mark == "pick")]
     base = chart_of(rows).encode(x=x, y=y)
     front = chart_of([_drawn(point, divisor) for point in chart.front])
     layers = [
@@ -151,6 +164,10 @@ def draw_trade(chart: Trade) -> str:
     if chart.limit_bytes is not None:
         layers += _limit_layers(chart.limit_bytes / divisor, x)
     return to_svg(alt.layer(*layers).properties(width=560, height=300), "Rate against host memory")
+
+
+def _shown(chart: Trade) -> Sequence[TradePoint]:
+    return thinned(chart.points, lambda point: point in chart.front or point.label != "")
 
 
 _LABEL_OFFSETS = {
@@ -186,5 +203,5 @@ def _drawn(point: TradePoint, divisor: float) -> dict[str, Any]:
         "size": 150 if point.mark == "pick" else 55,
         "fill": fills.get(point.mark, INK),
         "stroke": INK if point.mark in ("pick", "over") else PAGE,
-        "description": f"{point.words}: {format_rate(point.samples_per_second)}, {format_bytes(point.host_peak_bytes)}",
+        "description": words_of(point),
     }

@@ -1,0 +1,166 @@
+"""Can the run be trusted: how its trials differ from each other, in the order they ran."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from loadtune.record.results import RunResult
+from loadtune.show.charts.common import DataTable
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, chart_of, to_svg
+from loadtune.show.leaders import standing_trials
+from loadtune.show.words import config_words
+from loadtune.units import format_count, format_rate, format_share
+
+_CLEAR = 2.5
+"""Standard errors from zero at which a slope is taken for drift."""
+_LEAST = 3
+"""Trials beyond one for each configuration that it takes to say anything."""
+MOST_POINTS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPoint:
+    """One trial, beside the others of its configuration."""
+
+    order: int
+    words: str
+    phase: str
+    samples_per_second: float
+    deviation: float
+    """Its rate over the geometric mean of its configuration's, less 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Every trial of a configuration that was measured more than once, in the order they ran."""
+
+    points: tuple[RunPoint, ...]
+    spread: float
+    """Standard deviation of a trial about its configuration's mean, as a share."""
+    slope: float
+    """Change of the rate from the first of the points to the last, as a share, by least squares."""
+    slope_error: float
+    """Standard error of ``slope``."""
+    says: str
+
+
+def drift(result: RunResult) -> Drift | None:
+    """Return how repeats differ, or None where too little was measured twice."""
+    rows = [row for row in standing_trials(result) if len(row.runs) > 1]
+    spare = sum(len(row.runs) - 1 for row in rows)
+    if spare < _LEAST:
+        return None
+    points = []
+    for row in rows:
+        mean = sum(math.log(run.samples_per_second) for run in row.runs) / len(row.runs)
+        points += [
+            RunPoint(
+                order=run.order,
+                words=config_words(row.config),
+                phase=run.phase,
+                samples_per_second=run.samples_per_second,
+                deviation=math.exp(math.log(run.samples_per_second) - mean) - 1,
+            )
+            for run in row.runs
+        ]
+    points.sort(key=lambda point: point.order)
+    slope, error, sd = _line(points, spare)
+    return Drift(
+        points=_kept(points),
+        spread=sd,
+        slope=slope,
+        slope_error=error,
+        says=_sentence(points, len(rows), sd, slope, error),
+    )
+
+
+def _kept(points: list[RunPoint]) -> tuple[RunPoint, ...]:
+    """Return evenly chosen points where there are very many, those furthest off among them."""
+    if len(points) <= MOST_POINTS:
+        return tuple(points)
+    far = sorted(points, key=lambda point: -abs(point.deviation))[: MOST_POINTS // 4]
+    step = len(points) / (MOST_POINTS - len(far))
+    even = {points[int(place * step)] for place in range(MOST_POINTS - len(far))}
+    return tuple(point for point in points if point in even or point in far)
+
+
+def _line(points: list[RunPoint], spare: int) -> tuple[float, float, float]:
+    """Return the change over the run with its standard error, and the spread of the trials.
+
+    Least squares of the log deviations on the order; each configuration's own mean has used up one degree of freedom.
+    """
+    first, last = points[0].order, points[-1].order
+    span = max(last - first, 1)
+    xs = [(point.order - first) / span for point in points]
+    ys = [math.log1p(point.deviation) for point in points]
+    means: dict[str, tuple[float, int]] = {}
+    for point, x in zip(points, xs, strict=True):
+        total, count = means.get(point.words, (0.0, 0))
+        means[point.words] = (total + x, count + 1)
+    centred = [x - means[point.words][0] / means[point.words][1] for point, x in zip(points, xs, strict=True)]
+    weight = sum(x * x for x in centred)
+    sd = math.sqrt(sum(y * y for y in ys) / spare)
+    if weight == 0 or spare < 2:  # noqa: PLR2004 - a slope takes one more degree of freedom
+        return 0.0, math.inf, sd
+    slope = sum(x * y for x, y in zip(centred, ys, strict=True)) / weight
+    rest = sum((y - slope * x) ** 2 for x, y in zip(centred, ys, strict=True)) / (spare - 1)
+    return math.expm1(slope), math.sqrt(rest / weight), sd
+
+
+def _sentence(points: list[RunPoint], count: int, sd: float, slope: float, error: float) -> str:
+    says = (
+        f"{len(points)} trials of {count} configurations that were measured more than once differ from the mean of "
+        f"their configuration by {format_share(sd)} (standard deviation)"
+    )
+    if abs(math.log1p(slope)) > _CLEAR * error:
+        word = "slower" if slope < 0 else "faster"
+        return (
+            f"{says}, and the machine became {format_share(abs(slope))} {word} on the way: comparisons are made "
+            "within blocks of trials, where that cancels; a rate on its own carries it."
+        )
+    worst = max(points, key=lambda point: abs(point.deviation))
+    return (
+        f"{says}; no drift can be seen over the run. The one furthest off, {100 * worst.deviation:+.1f} %, was trial "
+        f"{worst.order + 1}, {worst.words}."
+    )
+
+
+def drift_table(chart: Drift) -> DataTable:
+    """Return the trials in the order they ran."""
+    rows = [
+        (
+            format_count(point.order + 1),
+            point.words,
+            point.phase,
+            format_rate(point.samples_per_second),
+            f"{100 * point.deviation:+.1f} %",
+        )
+        for point in chart.points
+    ]
+    return DataTable(header=("trial", "configuration", "phase", "rate", "against its mean"), rows=tuple(rows))
+
+
+def draw_drift(chart: Drift) -> str:
+    """Return each trial's deviation from its configuration's mean, in the order they ran, as SVG."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    rows = [
+        {
+            "order": point.order + 1,
+            "deviation": 100 * point.deviation,
+            "verify": point.phase == "verify",
+            "description": f"trial {point.order + 1}, {point.words}: {100 * point.deviation:+.1f} %",
+        }
+        for point in chart.points
+    ]
+    x = alt.X("order:Q", title="trial, in the order they ran", axis=alt.Axis(tickMinStep=1, format="d"))
+    y = alt.Y("deviation:Q", title="against its configuration's mean (%)")
+    fill = alt.condition("datum.verify", alt.value(ACCENT), alt.value(INK))
+    zero = chart_of([{"deviation": 0}]).mark_rule(stroke=INK, opacity=0.5, aria=False).encode(y=y)
+    dots = (
+        chart_of(rows)
+        .mark_point(filled=True, opacity=0.85, stroke=PAGE, size=55)
+        .encode(x=x, y=y, fill=fill, description="description:N")
+    )
+    return to_svg(alt.layer(zero, dots).properties(width=560, height=200), "Trials against the mean of their own")

@@ -1,0 +1,129 @@
+"""Where the time of an epoch goes: until the first batch, the steady stream, the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.charts.common import DataTable
+from loadtune.show.charts.roles import Role, roles
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, to_svg
+from loadtune.units import format_decimal, format_seconds, format_share
+
+PARTS = ("until the first batch", "at the steady rate", "the rest")
+_FILLS = (WARNING, ACCENT, INK)
+_TELLING = 0.1
+"""Share of an epoch from which a part is worth a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of an epoch for each configuration that is pointed out."""
+
+    series: tuple[Role, ...]
+    seconds: tuple[tuple[float, float, float], ...]
+    """For each of the series the parts in the order of ``PARTS``; their sum is ``epoch_seconds``."""
+    busy: tuple[float | None, ...]
+    """CPUs that the loader kept busy, for each of the series."""
+    usable_cpus: float
+    says: str
+
+
+def parts(result: RunResult) -> Parts | None:
+    """Return the parts of an epoch, or None where the length of one is not known."""
+    series = tuple(role for role in roles(result, slowest=True) if _parts_of(role.trial) is not None)
+    if not series:
+        return None
+    seconds = tuple(found for role in series if (found := _parts_of(role.trial)) is not None)
+    busy = tuple(_busy(role.trial) for role in series)
+    usable = result.environment.usable_cpus
+    return Parts(
+        series=series,
+        seconds=seconds,
+        busy=busy,
+        usable_cpus=usable,
+        says=_sentence(series[0], seconds[0], busy[0], usable),
+    )
+
+
+def _parts_of(trial: TrialResult) -> tuple[float, float, float] | None:
+    rate, whole, first = trial.samples_per_second, trial.epoch_seconds, trial.first_batch_seconds
+    if not rate or not whole or first is None or trial.epoch_samples_per_second is None:
+        return None
+    used = trial.epoch_samples_per_second * whole
+    if not all(map(math.isfinite, (rate, whole, first, used))):
+        return None
+    first = min(first, whole)
+    steady = min(max(used - (trial.batch_size or 0), 0.0) / rate, whole - first)
+    return first, steady, whole - first - steady
+
+
+def _busy(trial: TrialResult) -> float | None:
+    spent, rate = trial.cpu_seconds_per_1000_samples, trial.samples_per_second
+    return None if spent is None or rate is None else spent * rate / 1000
+
+
+def _sentence(role: Role, seconds: tuple[float, float, float], busy: float | None, usable: float) -> str:
+    whole = sum(seconds)
+    first, _, rest = (part / whole for part in seconds)
+    says = f"An epoch of {role.spoken} takes {format_seconds(whole)}"
+    if first >= _TELLING:
+        says += (
+            f"; {format_share(first, 0)} of it pass before the first batch is there: workers that are kept between "
+            "epochs, or an epoch that is longer, spare that"
+        )
+    elif rest >= _TELLING:
+        says += f"; {format_share(rest, 0)} of it go to the end, where workers have nothing more to load"
+    else:
+        says += f", {format_share(seconds[1] / whole, 0)} of it at the steady rate: start and end matter little"
+    if busy is not None:
+        full = busy >= 0.9 * usable
+        says += (
+            f". The loader keeps {format_decimal(busy)} of {usable:g} CPUs busy"
+            f"{': there is no more to be had without cheaper samples or more CPUs' if full else ''}"
+        )
+    return says + "."
+
+
+def parts_table(chart: Parts) -> DataTable:
+    """Return the parts in seconds, and the CPUs that are busy."""
+    rows = [
+        (
+            role.words,
+            *map(format_seconds, seconds),
+            format_seconds(sum(seconds)),
+            "–" if cpus is None else format_decimal(cpus, 2),
+        )
+        for role, seconds, cpus in zip(chart.series, chart.seconds, chart.busy, strict=True)
+    ]
+    return DataTable(header=("configuration", *PARTS, "epoch", "CPUs busy"), rows=tuple(rows))
+
+
+def draw_parts(chart: Parts) -> str:
+    """Return a bar for each configuration, in its parts, as SVG."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    rows = list(_rows(chart))
+    names = [role.words for role in chart.series]
+    legend = alt.Legend(title=None, orient="top", labelLimit=400)
+    drawn = (
+        chart_of(rows)
+        .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
+        .encode(
+            x=alt.X("seconds:Q", title="time of an epoch (s)", stack="zero"),
+            y=alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=300)),
+            fill=alt.Fill("part:N", scale=alt.Scale(domain=list(PARTS), range=list(_FILLS)), legend=legend),
+            order="place:Q",
+            description="description:N",
+        )
+    )
+    return to_svg(drawn.properties(width=430, height=34 * len(names)), "Where the time of an epoch goes")
+
+
+def _rows(chart: Parts) -> Iterable[dict[str, object]]:
+    for role, seconds in zip(chart.series, chart.seconds, strict=True):
+        for place, (part, one) in enumerate(zip(PARTS, seconds, strict=True)):
+            said = f"{role.words}, {part}: {format_seconds(one)}"
+            yield {"series": role.words, "part": part, "seconds": one, "place": place, "description": said}

@@ -1,0 +1,138 @@
+"""Is it worth it: the time between batches beside the step that uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loadtune.record.results import RunResult
+from loadtune.show.charts.common import DataTable
+from loadtune.show.charts.roles import Role, roles
+from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, halo, to_svg
+from loadtune.units import format_rate, format_seconds, format_share
+
+_HIDDEN = 0.02
+"""Share of the time that is spent waiting below which loading counts as hidden."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTime:
+    """What a batch takes with one configuration."""
+
+    role: Role
+    between_seconds: float
+    """From one batch to the next, in the steady state."""
+    wait_seconds: float
+    """The part that no step covers; all of it where no step was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """Time between batches, and what of it a training step covers."""
+
+    times: tuple[BatchTime, ...]
+    step_seconds: float
+    """Time of the step that was asked for; 0 where none was."""
+    says: str
+
+
+def worth(result: RunResult) -> Worth | None:
+    """Return the time between batches of what is pointed out, or None where no batch size is known."""
+    step = result.plan.consumer.step_seconds
+    times = []
+    for role in roles(result):
+        rate, batch = role.trial.samples_per_second, role.trial.batch_size
+        if rate and batch:
+            between = batch / rate
+            times.append(BatchTime(role=role, between_seconds=between, wait_seconds=max(between - step, 0.0)))
+    return Worth(times=tuple(times), step_seconds=step, says=_sentence(times, step)) if times else None
+
+
+def _sentence(times: list[BatchTime], step: float) -> str:
+    first, last = times[0], times[-1]
+    if not step:
+        says = (
+            f"No step was given. With {first.role.spoken} a batch comes every "
+            f"{format_seconds(first.between_seconds)}: a training step that takes longer never waits for data, and a "
+            "faster loader would not train faster."
+        )
+        if last.role is not first.role:
+            says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on."
+        return says + " Sweep with --step-time to have it judged."
+    share = first.wait_seconds / first.between_seconds
+    free = format_rate((first.role.trial.batch_size or 0) / step)
+    if share < _HIDDEN:
+        return (
+            f"With {first.role.spoken} the step of {format_seconds(step)} hides the loading: "
+            f"{format_share(share)} of the time is spent waiting. Free loading would give {free}; only a faster step "
+            "or another batch size would train faster."
+        )
+    return (
+        f"With {first.role.spoken} {format_share(share, 0)} of the time is spent waiting for data: were loading "
+        f"free, the step of {format_seconds(step)} alone would allow {free} in place of "
+        f"{format_rate(first.role.trial.samples_per_second)}."
+    )
+
+
+def worth_table(chart: Worth) -> DataTable:
+    """Return the times, the share that is waited, and the rate that the step alone would allow."""
+    if not chart.step_seconds:
+        rows = [
+            (one.role.words, format_seconds(one.between_seconds), format_rate(one.role.trial.samples_per_second))
+            for one in chart.times
+        ]
+        return DataTable(header=("configuration", "a batch every", "rate"), rows=tuple(rows))
+    waited = [
+        (
+            one.role.words,
+            format_seconds(one.between_seconds),
+            format_seconds(chart.step_seconds),
+            format_seconds(one.wait_seconds),
+            format_share(one.wait_seconds / one.between_seconds),
+            format_rate(one.role.trial.samples_per_second),
+            format_rate((one.role.trial.batch_size or 0) / chart.step_seconds),
+        )
+        for one in chart.times
+    ]
+    header = ("configuration", "a batch every", "step", "wait", "share waited", "rate", "if loading were free")
+    return DataTable(header=header, rows=tuple(waited))
+
+
+def draw_worth(chart: Worth) -> str:
+    """Return a bar for each configuration: the step, and the wait behind it; without a step one part alone."""
+    import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
+
+    names = [one.role.words for one in chart.times]
+    rows = []
+    for one in chart.times:
+        covered = one.between_seconds - one.wait_seconds
+        for place, (part, seconds) in enumerate((("step", covered), ("wait for data", one.wait_seconds))):
+            if chart.step_seconds or part != "step":
+                said = f"{one.role.words}, {part}: {format_seconds(seconds)}"
+                rows.append(
+                    {"series": one.role.words, "part": part, "ms": 1000 * seconds, "place": place, "said": said}
+                )
+    fills = alt.Scale(domain=["step", "wait for data"], range=[ACCENT, WARNING])
+    legend = alt.Legend(title=None, orient="top") if chart.step_seconds else None
+    y = alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=300))
+    bars = (
+        chart_of(rows)
+        .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
+        .encode(
+            x=alt.X("ms:Q", title="time from one batch to the next (ms)", stack="zero"),
+            y=y,
+            fill=alt.Fill("part:N", scale=fills, legend=legend),
+            order="place:Q",
+            description="said:N",
+        )
+    )
+    ends = [
+        {"series": one.role.words, "ms": 1000 * one.between_seconds, "text": format_seconds(one.between_seconds)}
+        for one in chart.times
+    ]
+    labels = (
+        chart_of(ends)
+        .mark_text(fill=INK, align="left", dx=5, fontSize=12, aria=False)
+        .encode(x=alt.X("ms:Q"), y=y, text="text:N")
+    )
+    drawn = alt.layer(bars, *halo(labels)).properties(width=430, height=34 * len(names))
+    return to_svg(drawn, "Time from one batch to the next")

@@ -1,0 +1,191 @@
+"""The charts that are drawn from single trials: waits, parts of an epoch, memory, drift, and whether it is worth it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import pytest
+
+from factories import make_detailed_result, make_record, make_result, make_trial, with_trials
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer
+from loadtune.judge.told import LOOKS_KEPT, RUNS_KEPT, told_looks, told_runs, told_waits
+from loadtune.measure.trial import _quantiles
+from loadtune.record.results import WAIT_SHARES, MemoryLook, MemoryMeasurement, RunResult, TrialRun
+from loadtune.show.charts import drift, knob, memory_seen, parallel, parts, waits, worth
+from loadtune.show.charts.common import thinned
+from loadtune.show.linked import links
+
+
+def with_step(seconds: float) -> RunResult:
+    result = make_detailed_result()
+    return dataclasses.replace(result, plan=dataclasses.replace(result.plan, consumer=Consumer(step_seconds=seconds)))
+
+
+def repeated(slope: float, noise: float) -> RunResult:
+    """Ten configurations, each measured four times, on a machine that changes by ``slope`` over the run."""
+    dice = random.Random(3)  # noqa: S311 - simulated noise
+    rows = []
+    for number in range(10):
+        config = LoaderConfig(batch_size=16 + number)
+        rate = 100.0 * (number + 1)
+        runs = tuple(
+            TrialRun(
+                order=order,
+                phase="race",
+                samples_per_second=rate * math.exp(math.log1p(slope) * order / 39 + dice.gauss(0, noise)),
+            )
+            for order in range(number, 40, 10)
+        )
+        rows.append(dataclasses.replace(make_trial(config, rate), runs=runs))
+    return with_trials(make_result(), tuple(rows))
+
+
+def test_a_drift_that_was_made_is_found() -> None:
+    """On a machine made 20 % slower over the run the slope is found to 2 %, whatever each configuration's rate."""
+    chart = drift.drift(repeated(-0.2, 0.005))
+    assert chart is not None
+    assert chart.slope == pytest.approx(-0.2, abs=0.02)
+    assert "the machine became 20" in chart.says
+    assert "slower" in chart.says
+
+
+def test_noise_alone_is_no_drift() -> None:
+    """Noise of 3 % without a trend is said to be no drift, and its size is found to a quarter of it."""
+    chart = drift.drift(repeated(0.0, 0.03))
+    assert chart is not None
+    assert chart.spread == pytest.approx(0.03, rel=0.25)
+    assert "no drift can be seen" in chart.says
+    assert len(chart.points) == 40
+
+
+def test_two_trials_are_too_few_for_drift() -> None:
+    """Where next to nothing was measured twice the section is absent."""
+    assert drift.drift(make_result()) is None
+
+
+def test_with_a_step_the_wait_is_what_it_does_not_cover() -> None:
+    """At 2,835 samples/s a batch of 256 comes every 90.3 ms: a step of 60 ms waits for a third of that."""
+    chart = worth.worth(with_step(0.06))
+    assert chart is not None
+    first = chart.times[0]
+    assert first.between_seconds == pytest.approx(0.0903, abs=1e-4)
+    assert first.wait_seconds == pytest.approx(0.0303, abs=1e-4)
+    assert "34 % of the time is spent waiting" in chart.says
+    assert "would allow 4,267 samples/s" in chart.says
+
+
+def test_a_step_that_hides_the_loading_says_so() -> None:
+    """A step as long as the time between batches leaves nothing to gain, and the page says that."""
+    chart = worth.worth(with_step(0.0905))
+    assert chart is not None
+    assert chart.times[0].wait_seconds == 0
+    assert "hides the loading" in chart.says
+
+
+def test_without_a_step_nothing_is_judged() -> None:
+    """Without a step the page says from which step on nobody waits, and which option has it judged."""
+    chart = worth.worth(make_detailed_result())
+    assert chart is not None
+    assert "No step was given" in chart.says
+    assert "--step-time" in chart.says
+
+
+def test_parts_come_to_the_epoch() -> None:
+    """The parts of each epoch are none below zero and come to the epoch."""
+    result = make_detailed_result()
+    chart = parts.parts(result)
+    assert chart is not None
+    for role, seconds in zip(chart.series, chart.seconds, strict=True):
+        assert min(seconds) >= 0
+        assert sum(seconds) == pytest.approx(role.trial.epoch_seconds)
+        assert seconds[0] == role.trial.first_batch_seconds
+
+
+def test_the_limit_of_memory_is_drawn_where_it_is_near() -> None:
+    """A limit within twice of what was seen is on the chart, one far off is not."""
+    result = make_detailed_result()
+    near = memory_seen.memory_seen(result)
+    far = memory_seen.memory_seen(
+        dataclasses.replace(result, limits=dataclasses.replace(result.limits, host_memory_bytes=2**40))
+    )
+    assert near is not None
+    assert far is not None
+    assert (near.limit_bytes, far.limit_bytes) == (result.limits.host_memory_bytes, None)
+
+
+def test_parallel_axes_come_from_three_knobs_on() -> None:
+    """With batch size and workers alone there is no such chart; with the prefetch factor there is, that one least."""
+    assert parallel.parallel(make_result()) is None
+    chart = parallel.parallel(make_detailed_result())
+    assert chart is not None
+    assert chart.knobs == ("batch_size", "num_workers", "prefetch_factor")
+
+
+def test_runs_from_before_have_no_such_sections() -> None:
+    """A run whose rows keep no waits, looks or runs has none of the charts that need them."""
+    result = make_result()
+    assert waits.waits(result) is None
+    assert memory_seen.memory_seen(result) is None
+
+
+def test_quantiles_of_waits_are_exact() -> None:
+    """Of the waits 0 to 100 the quantile at each share is that share, in whatever order they came; one wait is all."""
+    shuffled = [float(wait) for wait in range(101)]
+    random.Random(1).shuffle(shuffled)  # noqa: S311 - an order
+    assert _quantiles(shuffled) == pytest.approx([100 * share for share in WAIT_SHARES])
+    assert _quantiles([0.5]) == (0.5,) * len(WAIT_SHARES)
+
+
+def test_what_a_row_keeps_is_bounded() -> None:
+    """Of a thousand trials and looks a row keeps as many as it says, the first and the last among them."""
+    config = LoaderConfig(batch_size=64)
+    look = MemoryLook(
+        batches=1, resident_bytes=1, shm_bytes=0, main_bytes=1, workers_bytes=0, held_bytes=1, shared_bytes=0
+    )
+    looks = tuple(dataclasses.replace(look, batches=number) for number in range(1000))
+    records = [
+        make_record(config, 100.0, order=number, memory=MemoryMeasurement(looks=looks)) for number in range(1000)
+    ]
+    runs = told_runs(records)
+    assert (len(runs), runs[0].order, runs[-1].order) == (RUNS_KEPT, 0, 999)
+    kept = told_looks(records)
+    assert (len(kept), kept[0].batches, kept[-1].batches) == (LOOKS_KEPT, 0, 999)
+    assert told_waits([record.steady for record in records if record.steady is not None]) == ()
+
+
+def test_thinning_keeps_what_is_asked_for() -> None:
+    """Of a thousand points the drawn ones are few, in order, and hold the one that must be there."""
+    points = thinned(range(1000), lambda point: point == 777)
+    assert len(points) <= 121
+    assert 777 in points
+    assert list(points) == sorted(points)
+
+
+def test_many_panels_are_cut_to_the_best() -> None:
+    """Of twenty batch sizes the twelve with the highest rates are drawn; the table has all twenty."""
+    rows = tuple(
+        make_trial(LoaderConfig(batch_size=batch, num_workers=workers), 100.0 * batch + workers)
+        for batch in range(1, 21)
+        for workers in (0, 2)
+    )
+    chart = knob.knob(with_trials(make_result(), rows))
+    assert chart is not None
+    assert len(knob.knob_table(chart).rows) == 40
+    drawn = knob.draw_knob(chart)
+    assert ">batch 20<" in drawn
+    assert ">batch 8<" not in drawn
+
+
+def test_links_name_the_rows_of_a_mark() -> None:
+    """A cell of the heat map stands for every row of its batch size and workers, a point for its pair in drop_last."""
+    result = make_detailed_result()
+    found = links(result)
+    cell = next(places for words, places in found["charts"]["grid"].items() if words.startswith("batch 256, 2 workers"))
+    assert [found["names"][place] for place in cell] == ["b256-w2", "b256-w2-drop", "b256-w2-pf4"]
+    pairs = found["charts"]["memory"].values()
+    assert sorted(place for places in pairs for place in places) == sorted(
+        number for number, row in enumerate(result.trials) if row.samples_per_second is not None
+    )

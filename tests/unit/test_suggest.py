@@ -1,0 +1,163 @@
+"""``loadtune suggest``: the choice as code, under other limits, without measuring."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_machine import MIB, Machine, a_probe, an_environment
+
+from factories import make_probe, make_result
+from loadtune.cli.app import main
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Limits, SweepPlan
+from loadtune.describe.space import SearchSpace
+from loadtune.record.results import MemoryLimits, RunResult
+from loadtune.record.store import RunHeader, RunStore, read_kept
+from loadtune.run.rejudge import rejudged
+from loadtune.run.sweep import conclude, grid, resolve_plan
+from loadtune.show.suggestion import FORMATS, as_lightning, as_python, as_transformers
+from loadtune.units import Size
+
+Printed = pytest.CaptureFixture[str]
+
+RATES = {0: 1000.0, 1: 950.0, 2: 1900.0, 4: 3600.0}
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kept run of a machine whose rates grow with the workers, 100 MiB for each."""
+    probe, environment = a_probe(), an_environment(usable_cpus=4.0)
+    space = SearchSpace(batch_size=(32, 64), num_workers=(0, 1, 2, 4), pin_memory=(False,), drop_last=(False,))
+    plan = SweepPlan(target="cifar10", space=space)
+    header = RunHeader(
+        target="cifar10",
+        command=("loadtune", "sweep"),
+        started_at="2031-05-04T10:11:12+00:00",
+        environment=environment,
+        plan=plan,
+        limits=MemoryLimits(host_memory_bytes=8 * 2**30),
+        probe=probe,
+    )
+    machine = Machine(rate=lambda config: RATES[config.num_workers] * (1.0 if config.batch_size == 64 else 0.8))
+    configs = grid(resolve_plan(plan, probe, environment), probe)
+    machine.sweep(plan, configs, probe=probe, limits=header.limits)
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with RunStore.create(folder) as store:
+        store.open(header)
+        for record in machine.records:
+            store.append(record)
+        store.finish(conclude(header, machine.records, elapsed_seconds=machine.elapsed, finished=True))
+    return folder
+
+
+def test_without_limits_the_choice_is_the_runs(run_folder: Path, capsys: Printed) -> None:
+    """Without options the code is that of the pick which the run made."""
+    assert main(["suggest", str(run_folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "batch_size=64, num_workers=4" in printed
+    ast.parse(printed)
+
+
+@pytest.mark.parametrize(("limit", "workers"), [("650MiB", 2), ("450MiB", 1), ("350MiB", 0), ("5%", 1), ("90%", 4)])
+def test_less_memory_gives_the_best_that_fits(limit: str, workers: int, run_folder: Path, capsys: Printed) -> None:
+    """Under each limit the choice is the fastest that fits of what was measured; a share is of the limit in force."""
+    assert main(["suggest", str(run_folder), "--host-memory", limit, "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    # One worker is slower than none: nobody would take it.
+    assert said["loader_kwargs"]["num_workers"] == (0 if workers == 1 else workers)
+    assert said["host_peak_bytes"] <= 8 * 2**30
+
+
+def test_a_smaller_batch_can_be_asked_for(run_folder: Path, capsys: Printed) -> None:
+    """With --max-batch-size 32 the choice has batch 32, though 64 is faster."""
+    assert main(["suggest", str(run_folder), "--max-batch-size", "32", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loader_kwargs"]["batch_size"] == 32
+
+
+def test_nothing_fits_is_exit_3_with_what_would(run_folder: Path, capsys: Printed) -> None:
+    """Where nothing that was measured fits, the least memory measured is named, and nothing is printed to paste."""
+    assert main(["suggest", str(run_folder), "--host-memory", "100MiB"]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "The least host memory measured was 300 MiB" in printed.err
+
+
+def test_device_memory_without_a_device_is_refused(run_folder: Path, capsys: Printed) -> None:
+    """A limit of device memory for a run without a device is a sentence and exit 2."""
+    assert main(["suggest", str(run_folder), "--gpu-memory", "1GiB"]) == 2
+    assert "--gpu-memory needs an accelerator" in capsys.readouterr().err
+
+
+def test_the_run_stays_as_it_is(run_folder: Path) -> None:
+    """Judging anew changes no file, and a limit that changes nothing gives the run's own choice."""
+    before = {file.name: file.read_bytes() for file in run_folder.iterdir()}
+    kept = read_kept(run_folder)
+    anew = rejudged(kept, Limits(host_memory=Size(bytes=2000 * MIB)))
+    assert anew.best is not None
+    assert kept.result is not None
+    assert kept.result.best is not None
+    assert anew.best.config == kept.result.best.config
+    assert anew.limits.host_memory_bytes == 2000 * MIB
+    assert {file.name: file.read_bytes() for file in run_folder.iterdir()} == before
+
+
+def pick_of(**settings: Any) -> RunResult:
+    from factories import make_pick, make_trial  # noqa: PLC0415 - beside its one use
+
+    return make_result(best=make_pick(make_trial(LoaderConfig(**settings), 1000.0), "because"))
+
+
+@pytest.mark.parametrize("write", [as_python, as_lightning, as_transformers])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 64},
+        {"batch_size": 32, "num_workers": 2, "in_order": False, "multiprocessing_context": "fork"},
+        {"batch_size": None, "num_workers": 1},
+    ],
+)
+def test_every_format_is_python(write: Callable[..., str], settings: dict[str, Any]) -> None:
+    """Whatever the settings, the code parses, and what a name of the data set holds stays a comment."""
+    result = pick_of(**settings)
+    assert result.best is not None
+    ast.parse(write(result, result.best))
+    hostile = make_result(best=result.best, probe=make_probe(name="x\nimport os"), target="x\nimport os")
+    code = write(hostile, result.best)
+    assert "\nimport os" not in code
+
+
+def test_transformers_takes_its_own_names() -> None:
+    """Settings have the names of TrainingArguments; what it does not take is said in a comment."""
+    result = pick_of(batch_size=32, num_workers=2, in_order=False)
+    assert result.best is not None
+    code = as_transformers(result, result.best)
+    assert "per_device_train_batch_size=32," in code
+    assert "dataloader_num_workers=2," in code
+    assert "# TrainingArguments takes no in_order: it was False" in code
+
+
+def test_a_batch_sampler_keeps_its_batches() -> None:
+    """Where the data set forms its batches, no format gives a batch size."""
+    result = pick_of(batch_size=None, num_workers=1)
+    assert result.best is not None
+    for name, write in FORMATS.items():
+        text = write(result, result.best)
+        assert "train_batch_size" not in text
+        assert name == "json" or "batch_size=64" not in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command(shell: str, capsys: Printed) -> None:
+    """The script for each shell has every command and an option of each kind."""
+    from loadtune.cli.app import VERBS  # noqa: PLC0415 - beside its one use
+
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert [verb for verb in VERBS if verb not in script] == []
+    assert "batch-size" in script
+    assert "fail-above" in script
