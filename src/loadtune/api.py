@@ -243,7 +243,7 @@ def sweep(
         seed=seed,
     )
     with RunStore.create(output, force=force) if output is not None else nullcontext() as store, Scratch() as folder:
-        pickle_path = None if isinstance(dataset_or_target, str) else _pickled(dataset_or_target, plan.target, folder)
+        pickle_path = None if isinstance(dataset_or_target, str) else pickled(dataset_or_target, plan.target, folder)
         result = run_sweep(
             plan,
             listener=listener or SilentListener(),
@@ -271,7 +271,7 @@ def load(run_directory: str | os.PathLike[str]) -> Run:
     return Run(load_result(place), place if place.is_dir() else place.parent)
 
 
-def _pickled(given: Any, name: str, folder: Path) -> str:
+def pickled(given: Any, name: str, folder: Path) -> str:
     """Write what is to be loaded to a file for the trial host; what a script defines goes by value."""
     import cloudpickle  # noqa: PLC0415 - only where there is an object to carry
 

@@ -62,4 +62,4 @@ def verb_app(module: ModuleType, given: set[str] | None = None) -> App:
 
 def _module(verb: str) -> ModuleType:
     # Only the module of the verb at hand is imported.
-    return importlib.import_module(f"loadtune.cli.{verb}")
+    return importlib.import_module(f"loadtune.cli.{verb.replace('-', '_')}")

@@ -15,11 +15,13 @@ from loadtune.judge.batch_memory import Line, bytes_per_sample, lines, predicted
 from loadtune.record.batch_size import BatchSizePlan, Bound, Purpose, StepProbe
 from loadtune.units import format_bytes, format_count
 
-START = 8
-STEP_UP = 4
-BLIND_STEP_UP = 8
+START = 16
+STEP_UP = 8
+BLIND_STEP_UP = 16
 """Where memory did not grow to speak of, there is no line to jump along."""
 HALFWAY = 0.5
+MOST_GROWTH = 16
+"""No probe is further from the largest that ran than so many times: what is fixed at first begins to grow later."""
 FAR = 0.25
 """Below this share of the predicted largest a line is too short a lever: a probe halfway comes first."""
 MARGIN = 0.01
@@ -30,7 +32,7 @@ NARROW = 0.98
 BACK_OFF = 0.96
 CONTRADICTED = 0.9
 """A batch below this share of the predicted largest that does not fit says that something else decides."""
-BLIND_FACTOR = 3
+BLIND_FACTOR = 2
 """So many times as many probes are made then: the gap is halved by each."""
 
 
@@ -110,7 +112,8 @@ class Search:
         if refusal is not None:
             return refusal
         if low < FAR * self._limit and HALFWAY * self._limit < high:
-            return self._ask(min(top, HALFWAY * self._limit), "slope", "half of what the line predicts, for its slope")
+            size = min(top, HALFWAY * self._limit, MOST_GROWTH * low)
+            return self._ask(size, "slope", "half of what the line predicts, for its slope")
         if high == math.inf:
             return self._jump(top)
         return self._narrow(high)

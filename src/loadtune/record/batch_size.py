@@ -132,8 +132,8 @@ class BatchSizePlan:
     """Largest batch to consider: ``--max-batch-size``."""
     tie: float = 0.02
     """Rates no further apart than this count as equal."""
-    most_probes: int = 6
-    """For the largest batch; those for the rate come on top."""
+    most_probes: int = 10
+    """For the largest batch, where a line of memory leads the way: six as a rule. Those for the rate come on top."""
     find_best: bool = True
     """Whether the fastest is looked for too."""
     loader: LoaderHolds = field(default_factory=LoaderHolds)

@@ -15,6 +15,8 @@ from loadtune.record.limits import InForce, least, memory_limits, read_process_l
 from loadtune.record.results import Probe
 from loadtune.run import memory
 
+WORKER_BYTES = 32 << 20
+"""About what a forked worker writes to of its own, without batches: interpreter, allocator, torch."""
 _PHYSICAL = "physical memory"
 
 
