@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,6 +166,7 @@ def sweep(
     persistent_workers: Switch | None = None,
     in_order: Switch | None = None,
     multiprocessing_context: str | Iterable[str] | None = None,
+    step: Callable[[Any], Any] | str | None = None,
     step_time: str | float | None = None,
     device: str = "auto",
     time_budget: str | float = "60s",
@@ -196,6 +198,8 @@ def sweep(
         persistent_workers: Whether to keep workers between epochs.
         in_order: Whether batches keep the sampler's order.
         multiprocessing_context: Start methods of the workers.
+        step: The training step that takes the batches: a function of a batch, ``"module:callable"``, or ``"model"`` for
+            the model of the workload; None takes them as they come.
         step_time: Time a consumer takes for a batch, ``"20ms"`` or seconds; None takes batches as they come.
         device: Where batches are copied: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
         time_budget: Hard bound on the time for trials, ``"60s"`` or seconds.
@@ -217,6 +221,8 @@ def sweep(
         OutputError: What was measured cannot be kept, as on a full disk; the trials before are, and ``load`` reads
             them.
     """
+    if step is not None and step_time is not None:
+        raise UsageError("step and step_time contradict each other: give one of them")
     plan = SweepPlan(
         target=dataset_or_target if isinstance(dataset_or_target, str) else f"<{type(dataset_or_target).__qualname__}>",
         target_args=dict(arguments or {}),
@@ -230,7 +236,11 @@ def sweep(
             in_order=in_order,
             multiprocessing_context=multiprocessing_context,
         ),
-        consumer=Consumer(step_seconds=parse_duration(step_time) if step_time is not None else 0.0, device=device),
+        consumer=Consumer(
+            step_seconds=parse_duration(step_time) if step_time is not None else 0.0,
+            device=device,
+            step=step if step is None or isinstance(step, str) else "model",
+        ),
         measurement=Measurement(precision=parse_share(precision)),
         limits=Limits(
             host_memory=parse_size(host_memory) if host_memory is not None else None,
@@ -243,7 +253,8 @@ def sweep(
         seed=seed,
     )
     with RunStore.create(output, force=force) if output is not None else nullcontext() as store, Scratch() as folder:
-        pickle_path = None if isinstance(dataset_or_target, str) else pickled(dataset_or_target, plan.target, folder)
+        given = _with_step(dataset_or_target, step) if callable(step) else dataset_or_target
+        pickle_path = None if isinstance(given, str) else pickled(given, plan.target, folder)
         result = run_sweep(
             plan,
             listener=listener or SilentListener(),
@@ -286,6 +297,18 @@ def pickled(given: Any, name: str, folder: Path) -> str:
     except Exception as error:
         raise TargetError(f"{name} cannot be carried to the process that measures: {error}") from error
     return str(path)
+
+
+def _with_step(given: Any, step: Callable[[Any], Any]) -> Any:
+    """Return what is to be loaded with the step that takes it."""
+    from loadtune.workloads.resolve import resolve_object  # noqa: PLC0415 - imports torch
+
+    if isinstance(given, str):
+        raise TargetError("a target by its name takes its step by name too: give step='module:callable'")
+    source = resolve_object(given, f"<{type(given).__qualname__}>")
+    if source.workload is None:
+        raise TargetError("loaders built by a function of their own take a step by name: step='module:callable'")
+    return replace(source, workload=replace(source.workload, step=step))
 
 
 def _positive(count: int | None) -> int | None:

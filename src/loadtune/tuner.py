@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,8 @@ def find_batch_size(
     """Return the largest and the best batch size for a training step.
 
     The step and all that it holds go to other processes as a copy: model, optimiser, gradients, modes and random
-    number streams of this one are as before, to the bit.
+    number streams of this one are as before, to the bit. A plain function of an importable module is imported there
+    anew, with the model that its module makes.
 
     Args:
         step: ``step(batch) -> loss or None``, ``"module:callable"``, or None for the model of the workload.
@@ -122,19 +122,11 @@ def _pickled_step(step: Callable[[Any], Any], folder: Path) -> str:
     import cloudpickle  # noqa: PLC0415 - only where there is an object to carry
 
     path = folder / "step.pickle"
-    # What a script that runs defines goes by value; a step of a module would be imported anew, without its state.
-    module = sys.modules.get(getattr(step, "__module__", None) or "")
-    by_value = module is not None and module.__name__ != "__main__" and hasattr(step, "__closure__")
     try:
-        if by_value:
-            cloudpickle.register_pickle_by_value(module)
         path.write_bytes(cloudpickle.dumps(step))
     except Exception as error:
         raise TargetError(
             f"the step cannot be copied to the process that measures: {error}",
             hint="give it as 'package.module:name', to be imported there",
         ) from error
-    finally:
-        if by_value:
-            cloudpickle.unregister_pickle_by_value(module)
     return str(path)

@@ -59,6 +59,11 @@ def takes(batch: Any) -> None:
     torch.ones(size_of(batch) * PER_SAMPLE // 4)
 
 
+def takes_space(batch: Any) -> None:
+    """4 MiB of address space a sample, never touched."""
+    torch.empty(size_of(batch) * PER_SAMPLE // 4)
+
+
 def nothing(batch: Any) -> None:
     size_of(batch)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.judge import affinity, leftovers, memory_grows, page_cache, thread_findings, wrong_data
+from loadtune.judge import affinity, feeding, leftovers, memory_grows, page_cache, thread_findings, wrong_data
 from loadtune.judge.choose import Choice, judged_rate
 from loadtune.judge.evidence import by_group, deciding, group_of, is_verified, steady_table
 from loadtune.judge.lack import lack
@@ -76,6 +76,9 @@ def findings(case: Case) -> tuple[Finding, ...]:
         thread_findings.finding(case.records, case.choice, case.environment),
         affinity.finding(case.records),
         leftovers.finding(case.records),
+        feeding.finding(
+            case.records, case.row(case.choice.chosen), on_device=case.probe.accelerator_device is not None
+        ),
     )
     return tuple(finding for finding in found if finding is not None)
 

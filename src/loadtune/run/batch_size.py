@@ -102,7 +102,7 @@ def setup_of(plan: BatchSizePlan, *, arguments: Mapping[str, str], pickle_path: 
         target=plan.target,
         arguments=dict(arguments),
         pickle_path=pickle_path,
-        import_path=tuple(sys.path) if pickle_path is not None else None,
+        import_path=tuple(sys.path),
         device=plan.consumer.device,
         seed=plan.seed,
         warm_seconds=0.0,
