@@ -43,7 +43,11 @@ def padded(samples: list[Any]) -> Any:
 
 
 def numbers() -> Workload:
-    return Workload(dataset=Numbers(), model=lambda: torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2)))
+    return Workload(dataset=Numbers(), model=small_model)
+
+
+def small_model() -> Any:
+    return torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.BatchNorm1d(2))
 
 
 def lengths() -> Workload:
@@ -118,11 +122,11 @@ def worker_fault(batch: Any) -> None:
         )
 
 
-def mistake(batch: Any) -> None:
+def mistake(_batch: Any) -> None:
     raise ValueError("shapes do not match")
 
 
-def never(batch: Any) -> None:
+def never(_batch: Any) -> None:
     out_of_memory()
 
 

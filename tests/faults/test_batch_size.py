@@ -39,7 +39,7 @@ def found(stepper: HostStepper, step: str, *, host_memory: int | None = None, **
 
 
 def test_largest_within_a_limit_of_host_memory(stepper: HostStepper) -> None:
-    """A step that takes 4 MiB a sample fills a limit by 98 % or more, never over it, in six probes, predicted to 3 %."""
+    """A step that takes 4 MiB a sample fills a limit to 97 %, not over it, in six probes, predicted to 3 %."""
     result = found(stepper, "takes", host_memory=1_100 * MIB)
     verified = max((p for p in result.probes if p.fit == "fits"), key=lambda p: p.batch_size)
     assert result.largest == verified.batch_size
@@ -161,7 +161,7 @@ def test_command_finds_within_an_address_space_and_exits_3_where_nothing_fits(tm
     def command(step: str, folder: str) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "loadtune.cli.app", "batch-size", f"{TARGETS}:numbers", "--largest-only"]
         words += ["--step", f"{TARGETS}:{step}", "--output", str(tmp_path / folder)]
-        return subprocess.run(words, capture_output=True, text=True, preexec_fn=limited, check=False)  # noqa: PLW1509
+        return subprocess.run(words, capture_output=True, text=True, preexec_fn=limited, check=False)
 
     done = command("takes_space", "a")
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from loadtune.cli.options import LimitOptions, key_values, maybe, option, parsed, positive, positive_duration, share, whole
+from loadtune.cli.options import (
+    LimitOptions,
+    key_values,
+    maybe,
+    option,
+    parsed,
+    positive,
+    positive_duration,
+    share,
+    whole,
+)
 from loadtune.describe.plan import Consumer
 
 USAGE = "batch-size TARGET --step module:callable [OPTIONS]"
@@ -34,7 +44,8 @@ def run(
     ] = (),
     device: Annotated[str, option("auto|cpu|cuda:0", "Where the step runs.  [default: auto]")] = "auto",
     amp: Annotated[
-        Literal["off", "bf16", "fp16"], option("off|bf16|fp16", "Type that the target's model computes in.  [default: off]")
+        Literal["off", "bf16", "fp16"],
+        option("off|bf16|fp16", "Type that the target's model computes in.  [default: off]"),
     ] = "off",
     multiple_of: Annotated[str, option("8", "Only multiples of this.  [default: 1]", hyphen=True)] = "1",
     largest_only: Annotated[bool, option("", "Do not look for the fastest.")] = False,
@@ -50,7 +61,9 @@ def run(
     export_json: Annotated[str | None, option("FILE|-", "The result; - is stdout.", hyphen=True)] = None,
     force: Annotated[bool, option("", "Replace what is there already.")] = False,
     quiet: Annotated[bool, option("", "Say only what was found.", "--quiet", "-q")] = False,
-    color: Annotated[Literal["auto", "always", "never"], option("auto|always|never", "Colour.  [default: auto]")] = "auto",
+    color: Annotated[
+        Literal["auto", "always", "never"], option("auto|always|never", "Colour.  [default: auto]")
+    ] = "auto",
 ) -> int:
     """Check what can be checked, then probe."""
     from loadtune.cli import batch_job  # noqa: PLC0415 - not needed for the help page

@@ -49,7 +49,7 @@ def lines(probes: Sequence[StepProbe], bounds: Sequence[Bound]) -> dict[str, Lin
     The last secant, and not a fit through all: libraries choose other algorithms for larger batches, and what matters
     is what comes next. A resource that did not grow between the two has no line.
     """
-    found = {}
+    found: dict[str, Line] = {}
     for bound in bounds:
         points = {probe.batch_size: probe.used_bytes[bound.resource] for probe in probes if _tells(probe, bound)}
         line = _through(sorted(points.items())[-2:])
@@ -80,5 +80,7 @@ def predicted_largest(found: dict[str, Line], bounds: Sequence[Bound]) -> tuple[
 
 def bytes_per_sample(probes: Sequence[StepProbe]) -> float:
     """Return the bytes that one sample adds to a batch."""
-    sizes = [(p.batch_size, p.measured.batch_bytes) for p in probes if p.measured is not None and p.measured.batch_bytes]
+    sizes = [
+        (p.batch_size, p.measured.batch_bytes) for p in probes if p.measured is not None and p.measured.batch_bytes
+    ]
     return max(sizes)[1] / max(sizes)[0] if sizes else 0.0

@@ -20,6 +20,7 @@ STEP_UP = 8
 BLIND_STEP_UP = 16
 """Where memory did not grow to speak of, there is no line to jump along."""
 HALFWAY = 0.5
+LITTLE_UP = 1.5
 MOST_GROWTH = 16
 """No probe is further from the largest that ran than so many times: what is fixed at first begins to grow later."""
 FAR = 0.25
@@ -122,6 +123,8 @@ class Search:
         size = self._low * (STEP_UP if len(self._probes) == 1 else BLIND_STEP_UP)
         if size < high:
             return self._ask(min(top, size), "slope", "a larger one, for what a sample more takes")
+        if sum(1 for probe in self._probes if probe.fit == "fits") == 1 and self._low * LITTLE_UP < high:
+            return self._ask(self._between(self._low * LITTLE_UP), "slope", "a little larger, to have a line")
         return self._lower_bound() if self._low >= NARROW * high else self._halve(high)
 
     def _jump(self, top: int) -> Ask | Found:
@@ -139,7 +142,9 @@ class Search:
         if low >= NARROW * high:
             return self._lower_bound()
         if low < predicted < (1 - MARGIN) * high:
-            return self._ask(self._between(predicted), "bisect", "what the line predicts below the one that did not fit")
+            return self._ask(
+                self._between(predicted), "bisect", "what the line predicts below the one that did not fit"
+            )
         if low < BACK_OFF * high * BACK_OFF and not self._is_contradicted():
             return self._ask(self._between(BACK_OFF * high), "bisect", "a little below the one that did not fit")
         return self._halve(high)

@@ -55,7 +55,9 @@ def evaluation(step: Step) -> Step | None:
 
 def _of_name(name: str) -> Any:
     if ":" not in name:
-        raise TargetError(f"--step '{name}' is no step: write package.module:callable, path/to/file.py:callable or model")
+        raise TargetError(
+            f"--step '{name}' is no step: write package.module:callable, path/to/file.py:callable or model"
+        )
     return find(name, again=False)
 
 

@@ -220,8 +220,10 @@ class _Finder:
     def _may_be_size(self, row: StepProbe) -> bool:
         """Return whether a failure may come from the size: another size ran, or BatchNorm had a batch of one."""
         ran = any(probe.fit == "fits" for probe in self._probes)
-        return ran or row.kind in ("size_limit", "last_batch", "hung") or any(
-            probe.fit == "out_of_memory" for probe in self._probes
+        return (
+            ran
+            or row.kind in ("size_limit", "last_batch", "hung")
+            or any(probe.fit == "out_of_memory" for probe in self._probes)
         )
 
     def _refused(self, ask: Ask) -> StepProbe:

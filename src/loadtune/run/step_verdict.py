@@ -115,7 +115,5 @@ def _ran(measured: StepMeasurement, evidence: Evidence, batch_size: int) -> Outc
     return Outcome(fit="fits")
 
 
-def _is_near(
-    resource: str, used: Mapping[str, int], bounds: Sequence[Bound], share: float = NEAR_LIMIT
-) -> bool:
+def _is_near(resource: str, used: Mapping[str, int], bounds: Sequence[Bound], share: float = NEAR_LIMIT) -> bool:
     return any(used.get(resource, 0) >= share * bound.limit_bytes for bound in bounds if bound.resource == resource)
