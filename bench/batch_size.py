@@ -1,10 +1,11 @@
 """The largest batch under 6 GiB of address space: loadtune beside accelerate, Lightning's two searches and toma.
 
-The same model and the same limit for all, on the CPU, each in a process of its own that begins with nothing imported. The
-truth is a bisection to the last sample, each size tried in a fresh process for three optimiser steps and an evaluation.
+The same model and the same limit for all, on the CPU, each in a process of its own that begins with nothing imported.
+The truth is a bisection to the last sample, each size tried in a fresh process for three optimiser steps and an evaluation.
 Needs ``pip install -e .[bench]`` (accelerate, lightning, toma): ``python bench/batch_size.py``.
 """
 
+# ruff: noqa: PLC0415 - each way imports its own, in a process of its own
 from __future__ import annotations
 
 import json
@@ -182,7 +183,8 @@ def main(names: list[str]) -> None:
         began = time.monotonic()
         done = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True, check=False)
         said = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-        row = json.loads(said[-1].removeprefix("RESULT ")) if said else {"error": (done.stderr.splitlines() or ["?"])[-1]}
+        failed = {"error": (done.stderr.splitlines() or ["?"])[-1]}
+        row = json.loads(said[-1].removeprefix("RESULT ")) if said else failed
         rows[name] = {**row, "seconds": round(time.monotonic() - began, 1)}
         print(name, rows[name], flush=True)
     most = rows.get("truth", {}).get("largest")

@@ -19,9 +19,9 @@ from loadtune.describe.plan import Consumer
 
 USAGE = "batch-size TARGET --step module:callable [OPTIONS]"
 HELP = (
-    "Finds the largest batch that a training step can take within the memory limits, and the best one: the smallest that "
-    "is as fast per sample as the fastest. Each batch size is run in a process of its own, for several optimiser steps, "
-    "on the largest samples, and the size reported is one that ran."
+    "Finds the largest batch that a training step can take within the memory limits, and the best one: the smallest "
+    "that is as fast per sample as the fastest. Each batch size is run in a process of its own, for several optimiser "
+    "steps, on the largest samples, and the size reported is one that ran."
 )
 NOTES = (
     "A step is a function of a batch, or a function without parameters that makes one. 'model' is the model of the "

@@ -32,8 +32,8 @@ class Workload:
     step: Callable[[Any], Any] | None = None
     """A training step of one batch: ``step(batch) -> loss or None``."""
     model: Any = None
-    """A ``torch.nn.Module``, or a function without arguments that gives one: made into a training step with ``loss`` and
-    ``optimizer``."""
+    """A ``torch.nn.Module``, or a function without arguments that gives one: made into a training step with ``loss``
+    and ``optimizer``."""
     loss: Callable[[Any, Any], Any] | None = None
     """Of the model's output and the targets; None is cross entropy, as for classification."""
     optimizer: Callable[[Any], Any] | None = None

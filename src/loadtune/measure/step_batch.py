@@ -1,4 +1,4 @@
-"""Batches of any size for a step, at little cost: a few samples, loaded once and repeated, the largest ones on demand."""
+"""Batches of any size for a step, at little cost: a few samples, loaded once and repeated, the largest on demand."""
 
 from __future__ import annotations
 

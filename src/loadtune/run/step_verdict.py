@@ -19,8 +19,8 @@ SLOWER = 3.0
 """A step that takes so many times longer a sample than one of a smaller batch did, with a full device, spills."""
 FULL = 0.95
 _UNTOLD = re.compile(
-    r"bad_alloc|could not (create|allocate)|can't start new thread|Resource temporarily unavailable|failed to map segment"
-    r"|Cannot allocate memory|std::length_error"
+    r"bad_alloc|could not (create|allocate)|can't start new thread|Resource temporarily unavailable"
+    r"|failed to map segment|Cannot allocate memory|std::length_error"
 )
 """What libraries say when they get no memory, and at other times too."""
 _IN_WORKER = "in DataLoader worker process"

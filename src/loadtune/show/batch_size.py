@@ -8,7 +8,7 @@ from rich.console import Console
 
 from loadtune.record.batch_size import BatchSizeResult, StepProbe
 from loadtune.show.words import plain
-from loadtune.units import format_bytes, format_count, format_rate, format_seconds
+from loadtune.units import format_bytes, format_count, format_rate, format_seconds, format_share
 
 FITS = {
     "fits": "fits",
@@ -61,5 +61,5 @@ def _why_best(result: BatchSizeResult) -> str:
     words = f"{format_rate(rates[best])} of the step alone, on batches that are there already"
     if best == fastest:
         return f"{words}: the fastest"
-    share = result.plan.tie
-    return f"{words}: the smallest within {share:.0%} of the fastest, {format_count(fastest)} ({format_rate(rates[fastest])})"
+    tie, most = format_share(result.plan.tie), format_rate(rates[fastest])
+    return f"{words}: the smallest within {tie} of the fastest, {format_count(fastest)} ({most})"
