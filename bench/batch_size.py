@@ -1,7 +1,8 @@
 """The largest batch under 6 GiB of address space: loadtune beside accelerate, Lightning's two searches and toma.
 
 The same model and the same limit for all, on the CPU, each in a process of its own that begins with nothing imported.
-The truth is a bisection to the last sample, each size tried in a fresh process for three optimiser steps and an evaluation.
+The truth is a bisection to the last sample, each size tried in a fresh process for three optimiser steps and an
+evaluation.
 Needs ``pip install -e .[bench]`` (accelerate, lightning, toma): ``python bench/batch_size.py``.
 """
 
