@@ -91,7 +91,7 @@ def by_loadtune() -> dict[str, Any]:
     import loadtune
 
     workload = loadtune.Workload(dataset=Numbers(), model=make_model)
-    found = loadtune.find_batch_size(None, workload, find_best=False)
+    found = loadtune.find_batch_size(None, workload, find_best=False, time_budget="600s", trial_timeout="180s")
     verified = next(probe for probe in found.probes if probe.batch_size == found.largest)
     used, predicted = verified.used_bytes["address_space"], verified.predicted_bytes.get("address_space")
     return {

@@ -33,7 +33,7 @@ Printed = pytest.CaptureFixture[str]
 
 BAD_INPUT = [
     (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
-    (["zebra"], "unknown command 'zebra': it must be one of sweep, model, show, report, doctor, explain"),
+    (["zebra"], "unknown command 'zebra': it must be one of sweep, batch-size, model, show, report, doctor, explain"),
     (["--verson"], "unknown option '--verson'"),
     (["sweep", "--batchsize", "4"], "unknown option '--batchsize'; did you mean '--batch-size'?"),
     (["sweep", "--dry-run"], "unknown option '--dry-run'"),
