@@ -19,7 +19,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-LIMIT = 6 * 2**30
+LIMIT = int(float(os.environ.get("BENCH_LIMIT_GIB", "6")) * 2**30)
+"""Of address space; torch alone takes 1 to 4 GiB of it, by its build."""
 SAMPLES = 100_000
 WIDTH, HIDDEN, LAYERS = 256, 8_192, 24
 START, MOST = 16, 8_192
