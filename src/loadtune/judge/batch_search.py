@@ -139,7 +139,7 @@ class Search:
     def _narrow(self, high: float) -> Ask | Found:
         """Close in on a batch that did not fit: near it first where the line was nearly right, else by halves."""
         low, predicted = self._low, (1 - MARGIN) * self._limit
-        if low >= NARROW * high:
+        if low >= NARROW * high or CLOSE * self._limit <= low < self._limit < high:
             return self._lower_bound()
         if low < predicted < (1 - MARGIN) * high:
             return self._ask(
