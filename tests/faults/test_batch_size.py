@@ -51,7 +51,7 @@ def test_largest_within_a_limit_of_host_memory(stepper: HostStepper) -> None:
 def test_batches_of_a_loader_count_with_the_step(stepper: HostStepper) -> None:
     """What W·P batches take is in the sum: a batch that fits without them is a row that is refused with the sum."""
     loader = LoaderHolds(num_workers=4, prefetch_factor=2, worker_bytes=100 * MIB)
-    result = found(stepper, "takes", host_memory=1_100 * MIB, loader=loader)
+    result = found(stepper, "takes", host_memory=1_500 * MIB, loader=loader)
     refused = next(probe for probe in result.probes if probe.fit == "refused")
     assert result.largest is not None
     assert refused.batch_size - result.largest == pytest.approx(400 / 4, rel=0.2)
