@@ -22,10 +22,13 @@ if TYPE_CHECKING:
         TrialHostError,
         UsageError,
     )
+    from loadtune.record.batch_size import BatchSizeResult
+    from loadtune.tuner import find_batch_size
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchSizeResult": "loadtune.record.batch_size",
     "Best": "loadtune.api",
     "LoaderConfig": "loadtune.describe.config",
     "LoadtuneError": "loadtune.errors",
@@ -38,11 +41,13 @@ _HOMES = {
     "TrialHostError": "loadtune.errors",
     "UsageError": "loadtune.errors",
     "Workload": "loadtune.describe.workload",
+    "find_batch_size": "loadtune.tuner",
     "load": "loadtune.api",
     "sweep": "loadtune.api",
 }
 
 __all__ = [
+    "BatchSizeResult",
     "Best",
     "LoaderConfig",
     "LoadtuneError",
@@ -56,6 +61,7 @@ __all__ = [
     "UsageError",
     "Workload",
     "__version__",
+    "find_batch_size",
     "load",
     "sweep",
 ]

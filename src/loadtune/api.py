@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,6 +170,7 @@ def sweep(
     persistent_workers: Switch | None = None,
     in_order: Switch | None = None,
     multiprocessing_context: str | Iterable[str] | None = None,
+    step: Callable[[Any], Any] | str | None = None,
     step_time: str | float | None = None,
     device: str = "auto",
     search: Search = "adaptive",
@@ -201,6 +203,8 @@ def sweep(
         persistent_workers: Whether to keep workers between epochs.
         in_order: Whether batches keep the sampler's order.
         multiprocessing_context: Start methods of the workers.
+        step: The training step that takes the batches: a function of a batch, ``"module:callable"``, or ``"model"`` for
+            the model of the workload; None takes them as they come.
         step_time: Time a consumer takes for a batch of any size, ``"20ms"`` or a number of seconds; None takes batches
             as they come.
         device: Where batches are copied: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
@@ -225,6 +229,8 @@ def sweep(
         OutputError: What was measured cannot be kept, as on a full disk; the trials before are, and ``load`` reads
             them.
     """
+    if step is not None and step_time is not None:
+        raise UsageError("step and step_time contradict each other: give one of them")
     space = SearchSpace.parse(
         batch_size=batch_size,
         num_workers=num_workers,
@@ -239,7 +245,7 @@ def sweep(
         target=_name_of(dataset_or_target),
         target_args=dict(arguments or {}),
         space=space,
-        consumer=_consumer(step_time, device),
+        consumer=_consumer(step_time, step, device),
         measurement=Measurement(precision=parse_share(precision)),
         limits=_limits(host_memory, gpu_memory, max_batch_size),
         search=_search(search),
@@ -248,7 +254,8 @@ def sweep(
         cache=_cache_state(cache),
         seed=seed,
     )
-    return _measured(plan, dataset_or_target, output=output, force=force, listener=listener or SilentListener())
+    given = _with_step(dataset_or_target, step) if callable(step) else dataset_or_target
+    return _measured(plan, given, output=output, force=force, listener=listener or SilentListener())
 
 
 def _measured(
@@ -263,7 +270,7 @@ def _measured(
             store=store,
             command=("loadtune.sweep",),
             environ=os.environ,
-            pickle_path=None if isinstance(given, str) else _pickled(given, plan.target, folder),
+            pickle_path=None if isinstance(given, str) else pickled(given, plan.target, folder),
         )
         run = Run(result, Path(output) if output is not None else None)
         if run.directory is not None:
@@ -276,8 +283,12 @@ def _name_of(given: Any) -> str:
     return given if isinstance(given, str) else f"<{type(given).__qualname__}>"
 
 
-def _consumer(step_time: str | float | None, device: str) -> Consumer:
-    return Consumer(step_seconds=parse_step_time(step_time) if step_time is not None else 0.0, device=device)
+def _consumer(step_time: str | float | None, step: Callable[[Any], Any] | str | None, device: str) -> Consumer:
+    return Consumer(
+        step_seconds=parse_step_time(step_time) if step_time is not None else 0.0,
+        device=device,
+        step=step if step is None or isinstance(step, str) else "model",
+    )
 
 
 def _limits(host_memory: str | int | None, gpu_memory: str | int | None, max_batch_size: int | None) -> Limits:
@@ -300,7 +311,7 @@ def load(run_directory: str | os.PathLike[str]) -> Run:
     return Run(load_result(place), place if place.is_dir() else place.parent)
 
 
-def _pickled(given: Any, name: str, folder: Path) -> str:
+def pickled(given: Any, name: str, folder: Path) -> str:
     """Write what is to be loaded to a file for the trial host; what a script defines goes by value."""
     import cloudpickle  # noqa: PLC0415 - only where there is an object to carry
 
@@ -315,6 +326,18 @@ def _pickled(given: Any, name: str, folder: Path) -> str:
     except Exception as error:
         raise TargetError(f"{name} cannot be carried to the process that measures: {error}") from error
     return str(path)
+
+
+def _with_step(given: Any, step: Callable[[Any], Any]) -> Any:
+    """Return what is to be loaded with the step that takes it."""
+    from loadtune.workloads.resolve import resolve_object  # noqa: PLC0415 - imports torch
+
+    if isinstance(given, str):
+        raise TargetError("a target by its name takes its step by name too: give step='module:callable'")
+    source = resolve_object(given, f"<{type(given).__qualname__}>")
+    if source.workload is None:
+        raise TargetError("loaders built by a function of their own take a step by name: step='module:callable'")
+    return replace(source, workload=replace(source.workload, step=step))
 
 
 def _positive(count: int | None) -> int | None:

@@ -44,6 +44,7 @@ def tune_other_targets() -> list[Run]:
     return [
         loadtune.sweep("cifar10", batch_size="32..512:x2"),
         loadtune.sweep("data.py:train", step_time="20ms"),
+        loadtune.sweep("data.py:train", step="train.py:step"),
         loadtune.sweep(DataLoader(Numbers(), batch_size=32)),
         loadtune.sweep(Workload(dataset=Numbers(), name="numbers"), gpu_memory="90%"),
     ]
@@ -74,3 +75,16 @@ def survive() -> int:
     except loadtune.LoadtuneError as error:
         return len(error.hint or "")
     return 0
+
+
+def batch_sizes() -> tuple[int | None, int | None, bool]:
+    """A training script asks for its batch size."""
+
+    def step(batch: list[float]) -> float:
+        return sum(batch)
+
+    def make_batch(size: int) -> list[float]:
+        return [0.0] * size
+
+    found: loadtune.BatchSizeResult = loadtune.find_batch_size(step, make_batch, host_memory="6GiB", multiple_of=8)
+    return found.largest, found.best, found.exact

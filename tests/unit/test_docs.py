@@ -49,7 +49,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
-TRIAL_SIDE = {"content_check", "spare", "trial_host"}
+TRIAL_SIDE = {"content_check", "spare", "step_orders", "trial_host"}
 """Modules of ``run`` that belong to the trial host, which imports torch."""
 
 

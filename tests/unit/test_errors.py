@@ -63,6 +63,7 @@ def test_the_offer_is_half_a_sentence() -> None:
 def test_the_public_names_are_exact() -> None:
     """``loadtune.__all__`` is what is promised, sorted, and each name can be looked up in ``dir``."""
     assert loadtune.__all__ == [
+        "BatchSizeResult",
         "Best",
         "LoaderConfig",
         "LoadtuneError",
@@ -76,6 +77,7 @@ def test_the_public_names_are_exact() -> None:
         "UsageError",
         "Workload",
         "__version__",
+        "find_batch_size",
         "load",
         "sweep",
     ]

@@ -22,7 +22,7 @@ DESIGNED = {
         "--batch-size", "--num-workers", "--pin-memory", "--drop-last", "--prefetch-factor", "--persistent-workers",
         "--in-order", "--multiprocessing-context",
     ],
-    "Consumer": ["--step-time", "--device"],
+    "Consumer": ["--step-time", "--step", "--amp", "--device"],
     "Measurement": ["--search", "--time-budget", "--precision", "--cache", "--seed"],
     "Limits": ["--host-memory", "--gpu-memory", "--max-batch-size", "--trial-timeout"],
     "Output": ["--output", "--export-csv", "--export-json", "--export-html", "--export-markdown", "--force"],

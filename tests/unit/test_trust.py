@@ -13,7 +13,7 @@ import pytest
 from scripted_machine import MIB, Machine, a_probe, a_record
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Consumer, SweepPlan
+from loadtune.describe.plan import Consumer, Search, SweepPlan
 from loadtune.judge.choose import Choice, choose, judged_rate
 from loadtune.judge.contest import contest
 from loadtune.judge.gain import is_known, is_told, range_words
@@ -201,10 +201,14 @@ def test_the_last_batch_is_dropped_only_for_a_reason(
     assert (chosen == "b64-w0-drop") is drops
 
 
-def test_the_leanest_comes_next_where_all_was_over_the_limit() -> None:
+@pytest.mark.parametrize("search", ["adaptive", "grid"])
+def test_the_leanest_comes_next_where_all_was_over_the_limit(search: Search) -> None:
     """Once everything measured is over the limit, the next trial is the one that needs least."""
     peaks = {0: 400 * MIB, 1: 700 * MIB, 2: 900 * MIB}
-    limits, plan = MemoryLimits(host_memory_bytes=500 * MIB), SweepPlan(target="x", time_budget_seconds=40.0)
+    limits, plan = (
+        MemoryLimits(host_memory_bytes=500 * MIB),
+        SweepPlan(target="x", time_budget_seconds=40.0, search=search),
+    )
     big = tuple(LoaderConfig(batch_size=size, num_workers=count) for count in (1, 2) for size in (64, 128, 256, 512))
     probe = a_probe(baseline=big[0])
     first = [a_record(big[at], order=at, peak=peaks[big[at].num_workers]) for at in (0, 5, 2)]
@@ -213,6 +217,7 @@ def test_the_leanest_comes_next_where_all_was_over_the_limit() -> None:
     assert step is not None
     assert step.config == LoaderConfig(batch_size=32)
     fitting = [*first, a_record(step.config, order=3, peak=peaks[0])]
+    plan = replace(plan, search="grid")
     orders = {next_step(replace(plan, seed=seed), grid, fitting, 5.0, probe=probe, limits=limits) for seed in range(8)}
     assert len({after.config for after in orders if after}) > 1  # at random again
     assert need_bytes(big[0], 1.0) < need_bytes(big[4], 1.0)

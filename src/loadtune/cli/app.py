@@ -21,6 +21,7 @@ from loadtune.errors import LoadtuneError, OutputError, UsageError, did_you_mean
 HELP = "Finds the batch size and DataLoader settings to train with, on this machine, and proves its number."
 VERBS = {
     "sweep": "Measure real loaders and pick a configuration.",
+    "batch-size": "The largest and the best batch for a training step, within the memory limits.",
     "model": "The document's models N/B, K·B·T and K·B·M for given figures, checked.",
     "show": "Print the result of a run again.",
     "report": "Write the report of a run again.",
@@ -68,7 +69,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _measures(arguments: list[str]) -> bool:
-    return arguments[:1] == ["sweep"] and not {"-h", "--help"} & set(arguments)
+    return arguments[:1] in (["sweep"], ["batch-size"]) and not {"-h", "--help"} & set(arguments)
 
 
 def _is_verbose(arguments: list[str]) -> bool:

@@ -85,13 +85,25 @@ class ConsumerOptions:
         str,
         option("20ms", "Time that a training step takes for a batch.  [default: 0, as fast as they come]", hyphen=True),
     ] = "0"
+    step: Annotated[
+        str | None,
+        option("module:callable|model", "The training step that takes the batches; model is the target's own."),
+    ] = None
+    amp: Annotated[
+        Literal["off", "bf16", "fp16"], option("off|bf16|fp16", "Type that --step model computes in.  [default: off]")
+    ] = "off"
     device: Annotated[str, option("auto|cpu|cuda:0", "Where batches are copied to.  [default: auto]")] = "auto"
 
     def build(self) -> Consumer:
         """Return the consumer that these options describe."""
         if not _DEVICE.fullmatch(self.device):
             raise UsageError(f"--device '{self.device}' is not a device: write auto, cpu, cuda or cuda:0")
-        return Consumer(step_seconds=parsed("--step-time", self.step_time, step_time), device=self.device)
+        seconds = parsed("--step-time", self.step_time, step_time)
+        if self.step is not None and seconds > 0:
+            raise UsageError("--step and --step-time contradict each other: give one of them")
+        if self.amp != "off" and self.step != "model":
+            raise UsageError("--amp is for --step model: a step of its own chooses its types itself")
+        return Consumer(step_seconds=seconds, device=self.device, step=self.step, amp=self.amp)
 
 
 @group("Measurement", 3)

@@ -75,4 +75,4 @@ def whole_app() -> App:
 
 def _module(verb: str) -> ModuleType:
     # Only the module of the verb at hand is imported.
-    return importlib.import_module(f"loadtune.cli.{verb}")
+    return importlib.import_module(f"loadtune.cli.{verb.replace('-', '_')}")

@@ -29,6 +29,8 @@ IN_THE_PLAN = {
     "in-order": "space.in_order",
     "multiprocessing-context": "space.multiprocessing_context",
     "step-time": "consumer.step_seconds",
+    "step": "consumer.step",
+    "amp": "consumer.amp",
     "device": "consumer.device",
     "search": "search",
     "precision": "measurement.precision",

@@ -55,6 +55,10 @@ class Consumer:
     """Time the consumer needs for a batch, without holding the interpreter; 0 takes batches as fast as they come."""
     device: str = "cpu"
     """Where each batch is copied before the step: ``cpu`` (not copied) or ``cuda:0``."""
+    step: str | None = None
+    """The training step, ``module:callable`` or ``file.py:callable``; ``model`` is that of the target; None is none."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """The type that the target's model computes in."""
 
 
 LEAST_MEMORY_BYTES = 1 << 20

@@ -29,3 +29,12 @@ class Workload:
     """Seconds that the loader waits for a batch before it gives up; 0 waits for ever."""
     name: str | None = None
     """How reports call the data set."""
+    step: Callable[[Any], Any] | None = None
+    """A training step of one batch: ``step(batch) -> loss or None``."""
+    model: Any = None
+    """A ``torch.nn.Module``, or a function without arguments that gives one: made into a training step with ``loss``
+    and ``optimizer``."""
+    loss: Callable[[Any, Any], Any] | None = None
+    """Of the model's output and the targets; None is cross entropy, as for classification."""
+    optimizer: Callable[[Any], Any] | None = None
+    """Makes the optimiser of the model's parameters; None is Adam with a learning rate of 0.001."""

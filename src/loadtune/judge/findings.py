@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from loadtune.judge import (
     affinity,
+    feeding,
     leftovers,
     memory_grows,
     noise_findings,
@@ -54,6 +55,9 @@ def findings(case: Case) -> tuple[Finding, ...]:
         noise_findings.unknown_gain(case),
         step_findings.per_batch(case),
         unseen.finding(case),
+        feeding.finding(
+            case.records, case.row(case.choice.chosen), on_device=case.probe.accelerator_device is not None
+        ),
     )
     return tuple(finding for finding in found if finding is not None)
 

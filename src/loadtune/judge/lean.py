@@ -13,10 +13,22 @@ WORKER_BYTES = 100 * 2**20
 
 def lean_first(state: State, waiting: Sequence[Group]) -> list[Group]:
     """Return ``waiting`` as it is, or with the least needy first where everything measured so far is over a limit."""
-    measured = [row for row in state.choice().rows if row.status == "ok"]
-    if not measured or any(row.within_limits is not False for row in measured):
-        return list(waiting)
-    return sorted(waiting, key=lambda group: need_bytes(group.config, state.probe.bytes_per_sample or 1.0))
+    return sorted(waiting, key=lambda group: _need(state, group)) if all_is_over(state) else list(waiting)
+
+
+def leanest(state: State, waiting: Sequence[Group]) -> Group | None:
+    """Return the least needy where everything measured so far is over a limit; else, and where none waits, None."""
+    return min(waiting, key=lambda group: _need(state, group)) if waiting and all_is_over(state) else None
+
+
+def all_is_over(state: State) -> bool:
+    """Return whether something was measured, and nothing of it is under the limits."""
+    measured = [row for row in state.narrowed().choice().rows if row.status == "ok"]
+    return bool(measured) and all(row.within_limits is False for row in measured)
+
+
+def _need(state: State, group: Group) -> float:
+    return need_bytes(group.config, state.probe.bytes_per_sample or 1.0)
 
 
 def need_bytes(config: LoaderConfig, bytes_per_sample: float) -> float:

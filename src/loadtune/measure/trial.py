@@ -22,7 +22,7 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, aftermath, others, page_cache, steady, threads
+from loadtune.measure import accelerator, aftermath, feeding, others, page_cache, steady, threads
 from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
@@ -126,7 +126,9 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     config, plan = request.config, request.measurement
     stream = Stream(source, config, request.seed)
-    loop = _Loop(stream, Consumer(request.consumer, pinned=config.pin_memory), observer.beats)
+    consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
+    loop = _Loop(stream, consumer, observer.beats)
+    cached = feeding.cached_rate(source, request, consumer)
     try:
         asked = time.perf_counter()
         stream.start()
@@ -167,6 +169,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         start_method=_start_method(stream, config),
         reshuffled_passes=not stream.restarts,
         passes=taken / source.samples if source.samples else None,
+        feeding=feeding.feeding(rounds, loop.taken.waits[primed:], cached, consumer),
     )
     try:
         return replace(measured, epochs=_short_epochs(source, request, measured, stream, observer.beats))
@@ -383,7 +386,7 @@ def _run_epoch(
     None where it does not end: the data set has more samples than the ``expected`` that it claims, even if each worker
     delivers all of them.
     """
-    consumer = Consumer(request.consumer, pinned=config.pin_memory)
+    consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
     loader = epoch_loader(source, config, request.seed)
     iterable = source.dataset_kind == "iterable"
     most = max(1, config.num_workers) * (expected + (config.batch_size or 1)) if iterable else math.inf

@@ -33,6 +33,18 @@ class EpochMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Feeding:
+    """How a training step, real or simulated, was fed during the windows."""
+
+    wait_share: float
+    """Part of the time for which the step waited for a batch: near 0 it is fed, near 1 the loader is all there is."""
+    step_share: float | None
+    """Utilisation: part of the time in which the step ran, as MLPerf Storage defines it; None where it is not known."""
+    cached_samples_per_second: float | None = None
+    """Rate of the step on a batch that is there already; None where another trial measured it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SteadyMeasurement:
     """What the measuring process saw of one loader."""
 
@@ -71,6 +83,8 @@ class SteadyMeasurement:
     """How often the data set was read by the end of the windows; None where its length is not known."""
     others_cpu_seconds: float | None = None
     """Processor time that all other work of the machine took during the windows; None where it is not known."""
+    feeding: Feeding | None = None
+    """How the training step was fed; None where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from loadtune.describe.plan import TrialRequest
+from loadtune.record.batch_size import StepMeasurement, StepRequest
 from loadtune.record.failure import Aftermath, Alone
 from loadtune.record.results import Probe, SteadyMeasurement
 from loadtune.units import as_utf8
@@ -156,9 +157,29 @@ class Ended(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Process ids of all of them."""
 
 
+class RunStep(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """To the host: run the training step at one batch size, in a child or, where a fork is not safe, in itself."""
+
+    request: StepRequest
+    fork: bool
+    within_seconds: float
+
+
+class Stepped(msgspec.Struct, tag=True, frozen=True, kw_only=True):
+    """From the host: what became of the step."""
+
+    measured: StepMeasurement | None = None
+    """None where its process died, took too long, or could not begin."""
+    status: int | None = None
+    """Of a process that died, as wait(2) gives it."""
+    is_late: bool = False
+    unusable: str | None = None
+    """Why there is no step to run."""
+
+
 Message = (
     Setup | Ready | Unusable | RunTrial | Started | Begin | End | Look | Looked | Measured | Raised | LoadAlone
-    | Replay | Trying | LoadedAlone | Leaving | Ended
+    | Replay | Trying | LoadedAlone | Leaving | Ended | RunStep | Stepped
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

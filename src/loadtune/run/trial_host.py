@@ -47,6 +47,7 @@ from loadtune.run.protocol import (
     Raised,
     Ready,
     Replay,
+    RunStep,
     RunTrial,
     Setup,
     Started,
@@ -54,6 +55,7 @@ from loadtune.run.protocol import (
     Unusable,
 )
 from loadtune.run.spare import Spare
+from loadtune.run.step_orders import run_step
 from loadtune.units import as_utf8, words_of
 
 if TYPE_CHECKING:
@@ -108,6 +110,11 @@ def _serve(channel: Channel, source: Source, own: Sequence[int], setup: Setup) -
             _run(channel, source, setup, order)
             end_orphans(())
             return
+        if isinstance(order, RunStep):
+            channel.send(run_step(source, order))
+            if not order.fork:
+                return
+            continue
         if not isinstance(order, (RunTrial, Replay)):
             continue
         forks = forks or _Forks(channel, source, own, setup)

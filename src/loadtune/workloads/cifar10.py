@@ -17,6 +17,7 @@ from torchvision import datasets, transforms
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
 from loadtune.workloads import cache, cifar10_pictures, python2_pickle
+from loadtune.workloads.classifier import resnet18
 
 GENERATOR_VERSION = 1
 """Part of the folder's name: a change of what is generated makes a new folder."""
@@ -52,7 +53,7 @@ def workload(*, root: str | None = None, cache_root: str | None = None) -> Workl
         TargetError: ``root`` holds no valid copy.
         OutputError: The generated data cannot be written.
     """
-    return Workload(dataset=dataset(root=root, cache_root=cache_root), name="cifar10")
+    return Workload(dataset=dataset(root=root, cache_root=cache_root), name="cifar10", model=resnet18)
 
 
 def dataset(

@@ -12,6 +12,7 @@ from torchvision import datasets, transforms
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
 from loadtune.workloads import cache
+from loadtune.workloads.classifier import resnet18
 from loadtune.workloads.photographs import CLASSES, Photographer
 
 GENERATOR_VERSION = 1
@@ -34,7 +35,7 @@ def workload(*, root: str | None = None, cache_root: str | None = None) -> Workl
         TargetError: ``root`` is no such folder.
         OutputError: The generated data cannot be written.
     """
-    return Workload(dataset=dataset(root=root, cache_root=cache_root), name="images")
+    return Workload(dataset=dataset(root=root, cache_root=cache_root), name="images", model=resnet18)
 
 
 def dataset(*, root: str | Path | None = None, cache_root: str | Path | None = None, transform: Any = None) -> Any:

@@ -36,12 +36,33 @@ def resolve_target(target: str, arguments: dict[str, str]) -> Source:
     """
     if ":" not in target:
         return _built_in(target, arguments)
-    place, _, attribute = target.rpartition(":")
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    return resolve_object(find(target), target, arguments)
+
+
+def find(name: str, *, again: bool = True) -> Any:
+    """Return what ``package.module:name`` or ``path/to/file.py:name`` stands for.
+
+    Args:
+        name: A place, a colon, an attribute.
+        again: Whether a file that was imported before is imported anew.
+
+    Raises:
+        TargetError: Nothing to be imported, an import that raises, or no such attribute.
+    """
+    place, _, attribute = name.rpartition(":")
+    module = None if again else _imported_before(place)
+    if module is None:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
     if not hasattr(module, attribute):
         names = [name for name in vars(module) if not name.startswith("_")]
         raise TargetError(f"'{place}' has no attribute '{attribute}'{did_you_mean(attribute, names)}")
-    return resolve_object(getattr(module, attribute), target, arguments)
+    return getattr(module, attribute)
+
+
+def _imported_before(place: str) -> ModuleType | None:
+    module = sys.modules.get(Path(place).stem)
+    file = getattr(module, "__file__", None)
+    return module if file is not None and Path(file).resolve() == Path(place).resolve() else None
 
 
 def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = None) -> Source:

@@ -3,7 +3,8 @@
 *Seeds* lie far apart. The pipeline model is fitted to them and asked to predict each from the others; where it can,
 the *candidates* are those that it forecasts to be the best, the cheapest of the best, or open enough to be insured
 against. Where it cannot, the leader is *bracketed* on one axis after the other, without a model. Then the *variants*:
-what no model knows is tried at the best point. Small grids are tried whole. docs/choosing.md has the reasons.
+what no model knows is tried at the best point. Small grids are tried whole. Where all so far is over the limits of
+memory the leanest comes next. docs/choosing.md has the reasons.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 from collections.abc import Collection
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.lean import leanest
 from loadtune.judge.search import bracket, candidates, variants
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import Pool, pool_of, reachable
@@ -28,8 +30,10 @@ def next_group(state: State) -> Group | None:
     """Return the group that is tried next for the first time; None where no further one is worth a trial."""
     pool = pool_of(state.configs)
     tried = frozenset(record.config for record in state.records)
-    first = _of_the_start(state, pool, tried)
-    config = first or _by_evidence(state, pool, tried)
+    lean = leanest(state, [group for group in pool.groups.values() if group.config not in tried])
+    if lean is not None:
+        return lean
+    config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, tried)
     if config is None:
         return None
     return state.group(config) if config == state.probe.baseline.steady else pool.group(config)

@@ -1,0 +1,62 @@
+"""How well a loader feeds the training step: the step's own rate on batches that are there already, and the waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from loadtune.describe.plan import TrialRequest
+from loadtune.measure.consumer import Consumer
+from loadtune.measure.steady import Round
+from loadtune.measure.step_batch import batches_of
+from loadtune.record.results import Feeding
+from loadtune.workloads.source import Source
+
+CACHED_SECONDS = 0.25
+"""Least time of the steps on a batch that is there already; at least two are timed."""
+WARM_UP = 2
+LOOK_SECONDS = 0.05
+
+
+def cached_rate(source: Source, request: TrialRequest, consumer: Consumer) -> float | None:
+    """Return the samples a second that the step takes when it waits for nothing: no loader makes it faster.
+
+    Measured before the loader is started, whose workers would take their part of the processors. None where there is
+    no step, where it was measured in an earlier trial, or where the loader alone forms the batches.
+    """
+    size = request.config.batch_size
+    if not consumer.is_training or request.phase != "screen" or size is None or source.workload is None:
+        return None
+    batch = batches_of(source, seed=request.seed, seconds=LOOK_SECONDS).make(size, False)
+    for _ in range(WARM_UP):
+        consumer.take(batch)
+    consumer.synchronise()
+    began, steps, seconds = time.perf_counter(), 0, 0.0
+    while steps < WARM_UP or seconds < CACHED_SECONDS:
+        consumer.take(batch)
+        consumer.synchronise()
+        steps += 1
+        seconds = time.perf_counter() - began
+    return steps * size / seconds
+
+
+def feeding(
+    rounds: Sequence[Round], waits: Sequence[float], cached: float | None, consumer: Consumer
+) -> Feeding | None:
+    """Return what the windows say of the step; None where there is none.
+
+    Args:
+        rounds: Of the windows.
+        waits: For each of their batches, the time from asking for it until it was there.
+        cached: Of ``cached_rate``.
+        consumer: Runs the step.
+    """
+    if not consumer.is_training:
+        return None
+    seconds = sum(one.seconds for one in rounds)
+    wait_share = min(1.0, sum(waits[: sum(one.batches for one in rounds)]) / seconds)
+    step_share: float | None = 1 - wait_share
+    if consumer.device != "cpu":
+        # The host does not wait for the device between two batches: what its steps take is known from cached ones.
+        step_share = None if cached is None else min(1.0, sum(one.samples for one in rounds) / cached / seconds)
+    return Feeding(wait_share=wait_share, step_share=step_share, cached_samples_per_second=cached)

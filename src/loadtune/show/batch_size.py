@@ -1,0 +1,65 @@
+"""The search for a batch size for people: a line a probe, then what was found and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from loadtune.record.batch_size import BatchSizeResult, StepProbe
+from loadtune.show.words import plain
+from loadtune.units import format_bytes, format_count, format_rate, format_seconds, format_share
+
+FITS = {
+    "fits": "fits",
+    "over": "over the limit",
+    "out_of_memory": "out of memory",
+    "refused": "refused",
+    "failed": "failed",
+}
+_RESOURCES = {"host": "host", "address_space": "address space", "device": "device"}
+
+
+def print_probe(probe: StepProbe, console: Console) -> None:
+    """Print one probe as a line."""
+    console.print(plain(probe_line(probe)), markup=False, soft_wrap=True)
+
+
+def print_batch_size(result: BatchSizeResult, console: Console) -> None:
+    """Print what was found."""
+    for line in summary(result):
+        console.print(plain(line), markup=False, soft_wrap=True)
+
+
+def probe_line(probe: StepProbe) -> str:
+    """Return one probe in a line: the size, what became of it, what it took, why it was probed."""
+    parts = [f"batch {format_count(probe.batch_size):>7}  {FITS[probe.fit]}"]
+    parts += [f"{_RESOURCES[name]} {format_bytes(size)}" for name, size in probe.used_bytes.items()]
+    if probe.samples_per_second is not None:
+        parts.append(format_rate(probe.samples_per_second))
+    if probe.reason:
+        parts.append(probe.reason)
+    return f"{', '.join(parts)}  ({probe.why}; {format_seconds(probe.seconds)})"
+
+
+def summary(result: BatchSizeResult) -> Iterator[str]:
+    """Yield what was found, in sentences."""
+    if result.largest is None:
+        yield f"Nothing fits: {result.because}."
+        return
+    sure = "exactly" if result.exact else "a lower bound"
+    yield f"Largest: {format_count(result.largest)} ({sure}; {result.because})."
+    if result.best is not None and result.fastest is not None:
+        yield f"Best: {format_count(result.best)}, {_why_best(result)}."
+    for note in result.notes:
+        yield f"- {note}"
+
+
+def _why_best(result: BatchSizeResult) -> str:
+    rates = {probe.batch_size: probe.samples_per_second for probe in result.probes if probe.fit == "fits"}
+    best, fastest = result.best or 0, result.fastest or 0
+    words = f"{format_rate(rates[best])} of the step alone, on batches that are there already"
+    if best == fastest:
+        return f"{words}: the fastest"
+    tie, most = format_share(result.plan.tie), format_rate(rates[fastest])
+    return f"{words}: the smallest within {tie} of the fastest, {format_count(fastest)} ({most})"

@@ -1,0 +1,132 @@
+"""What a training script calls for its batch size: ``find_batch_size``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtune.api import pickled
+from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer, Limits
+from loadtune.describe.workload import Workload
+from loadtune.errors import NothingFitsError, TargetError, UsageError
+from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult
+from loadtune.run import batch_size
+from loadtune.run.scratch import Scratch
+from loadtune.units import parse_duration, parse_size
+
+
+def find_batch_size(
+    step: Callable[[Any], Any] | str | None,
+    batches: Any,
+    *,
+    limits: Limits | None = None,
+    host_memory: str | int | None = None,
+    gpu_memory: str | int | None = None,
+    max_batch_size: int | None = None,
+    multiple_of: int = 1,
+    device: str = "auto",
+    find_best: bool = True,
+    time_budget: str | float = "120s",
+    trial_timeout: str | float = "60s",
+    seed: int = 0,
+) -> BatchSizeResult:
+    """Return the largest and the best batch size for a training step.
+
+    The step and all that it holds go to other processes as a copy: model, optimiser, gradients, modes and random
+    number streams of this one are as before, to the bit. A plain function of an importable module is imported there
+    anew, with the model that its module makes.
+
+    Args:
+        step: ``step(batch) -> loss or None``, ``"module:callable"``, or None for the model of the workload.
+        batches: ``make_batch(batch_size) -> batch``, or what ``sweep`` takes: a data set, a loader, a ``Workload``, the
+            name of a target.
+        limits: What it may take, in place of the three that follow.
+        host_memory: Most host memory, ``"8GiB"``, ``"50%"`` or bytes.
+        gpu_memory: Most device memory, likewise.
+        max_batch_size: Largest batch to consider.
+        multiple_of: Only multiples of this.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
+        find_best: Whether the fastest is looked for too; otherwise the largest only.
+        time_budget: After this no probe begins.
+        trial_timeout: A probe that takes longer is ended.
+        seed: Of the samples that are looked at.
+
+    Raises:
+        UsageError: An argument that cannot be used.
+        TargetError: The step or the batches cannot be had, cannot be copied, or the step fails for a reason that is no
+            want of memory.
+        NothingFitsError: Not even the smallest batch fits.
+    """
+    given = limits or Limits(
+        host_memory=parse_size(host_memory) if host_memory is not None else None,
+        gpu_memory=parse_size(gpu_memory) if gpu_memory is not None else None,
+        max_batch_size=max_batch_size,
+    )
+    if multiple_of < 1 or (given.max_batch_size is not None and given.max_batch_size < 1):
+        raise UsageError("multiple_of and max_batch_size must be 1 or more")
+    named = step if isinstance(step, str) else "model"
+    plan = BatchSizePlan(
+        target=batches if isinstance(batches, str) else f"<{type(batches).__qualname__}>",
+        consumer=Consumer(step=named, device=device),
+        multiple_of=multiple_of,
+        most=given.max_batch_size,
+        find_best=find_best,
+        time_budget_seconds=parse_duration(time_budget),
+        probe_timeout_seconds=parse_duration(trial_timeout),
+        seed=seed,
+    )
+    with Scratch() as folder:
+        source = None if isinstance(batches, str) else pickled(_source(batches), plan.target, folder)
+        path = None if step is None or isinstance(step, str) else _pickled_step(step, folder)
+        setup = batch_size.setup_of(plan, arguments={}, pickle_path=source)
+        with batch_size.HostStepper(setup) as stepper:
+            result = batch_size.find_batch_size(plan, given, stepper, environ=os.environ, step_path=path)
+    if result.largest is None:
+        raise NothingFitsError(f"no batch fits: {result.because}")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _OneBatch:
+    """A loader of the one batch that a function makes, when it is asked for."""
+
+    make: Callable[[int], Any]
+    size: int
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.make(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadersOf:
+    """A function of a configuration, as a target may be, out of a function of a batch size."""
+
+    make: Callable[[int], Any]
+
+    def __call__(self, config: LoaderConfig) -> _OneBatch:
+        return _OneBatch(self.make, config.batch_size or 1)
+
+
+def _source(batches: Any) -> Any:
+    """Return what the trial host loads from; of what can be called only a function makes batches."""
+    is_data = isinstance(batches, Workload) or hasattr(batches, "__getitem__") or hasattr(batches, "__iter__")
+    return _LoadersOf(batches) if callable(batches) and not is_data else batches
+
+
+def _pickled_step(step: Callable[[Any], Any], folder: Path) -> str:
+    """Write the step, with the model and the optimiser that it holds, to a file."""
+    import cloudpickle  # noqa: PLC0415 - only where there is an object to carry
+
+    path = folder / "step.pickle"
+    try:
+        path.write_bytes(cloudpickle.dumps(step))
+    except Exception as error:
+        raise TargetError(
+            f"the step cannot be copied to the process that measures: {error}",
+            hint="give it as 'package.module:name', to be imported there",
+        ) from error
+    return str(path)
