@@ -35,8 +35,10 @@ BAD_INPUT = [
     (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
     (
         ["zebra"],
-        "unknown command 'zebra': it must be one of sweep, batch-size, model, show, report, suggest, compare, doctor, "
-        "explain",
+        (
+            "unknown command 'zebra': it must be one of "
+            "sweep, batch-size, model, show, report, suggest, compare, doctor, explain"
+        ),
     ),
     (["--verson"], "unknown option '--verson'"),
     (["sweep", "--batchsize", "4"], "unknown option '--batchsize'; did you mean '--batch-size'?"),

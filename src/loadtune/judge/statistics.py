@@ -22,6 +22,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 PRIOR_TRIAL_SD = 0.05
 """Spread of one configuration's trials where nothing was measured twice: what a shared machine showed."""
+LEAST_ERROR_DF = 3.0
+"""Degrees of freedom of a difference's noise; what the trials lack of it is ``PRIOR_TRIAL_SD``."""
 PRIOR_WINDOWS = 4
 """Weight, in degrees of freedom, of what all trials say about noise against what one says about its own."""
 MAX_AUTOCORRELATION = 0.9
@@ -161,7 +163,8 @@ def difference(first: Sequence[Repeat], second: Sequence[Repeat], noise: Spread)
     """Return the log ratio of ``first`` to ``second``, paired over the blocks that have both.
 
     The variance of a paired difference is twice the pooled error, moderated by the pairs' own spread, and never less
-    than the windows imply. Where nothing was measured twice, ``PRIOR_TRIAL_SD`` stands in. Without a common
+    than the windows imply. Where little was measured twice (less than ``LEAST_ERROR_DF``), ``PRIOR_TRIAL_SD`` stands in
+    for what is lacking. Without a common
     block the means are compared, and what blocks share no longer cancels.
     """
     ours, theirs = _by_block(first), _by_block(second)
@@ -189,8 +192,11 @@ def _pair_variance(gaps: Sequence[float], noise: Spread) -> tuple[float, float]:
         return 2 * PRIOR_TRIAL_SD**2, math.inf
     own_df = len(gaps) - 1
     own = own_df * plain.variance(gaps) if own_df else 0.0
-    prior_df = max(noise.error_df - own_df, min(noise.error_df, 1.0))
-    return (own + prior_df * 2 * noise.error_variance) / (own_df + prior_df), own_df + prior_df
+    pooled_df = max(noise.error_df - own_df, min(noise.error_df, 1.0))
+    # One or two degrees of freedom say less than what is known of machines, and would give an interval without an end.
+    assumed_df = max(0.0, LEAST_ERROR_DF - own_df - pooled_df)
+    df = own_df + pooled_df + assumed_df
+    return (own + pooled_df * 2 * noise.error_variance + assumed_df * 2 * PRIOR_TRIAL_SD**2) / df, df
 
 
 def _finite(df: float) -> float:

@@ -11,6 +11,7 @@ from loadtune.judge.choose import cost
 from loadtune.judge.evidence import group_of
 from loadtune.judge.extend import MAX_WORKERS
 from loadtune.judge.search.room import with_room
+from loadtune.judge.search.standing import leading, standings
 from loadtune.judge.state import Group, State, group_configs
 from loadtune.record.results import TrialResult, result_columns
 
@@ -69,9 +70,16 @@ def reachable(state: State, pool: Pool) -> tuple[LoaderConfig, ...]:
     over a limit.
     """
     out, too_much = state.spoilt(), _too_much(state)
-    beyond = _beyond(state, pool) if state.workers_open_ended else ()
+    beyond = _beyond(state, pool) if state.workers_open_ended and _more_may_help(state) else ()
     able = [one for one in (*pool.configs, *beyond) if one not in out and not _needs_as_much(one, too_much)]
     return with_room(state, able)
+
+
+def _more_may_help(state: State) -> bool:
+    """Return whether none is faster than one with the most workers that were tried: then more of them may be faster."""
+    standing = standings(state)
+    best = leading(standing)
+    return best is None or best.num_workers == max(config.num_workers for config in standing)
 
 
 def _beyond(state: State, pool: Pool) -> tuple[LoaderConfig, ...]:
