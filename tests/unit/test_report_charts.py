@@ -17,6 +17,7 @@ from loadtune.record.results import WAIT_SHARES, MemoryLook, MemoryMeasurement, 
 from loadtune.show.charts import drift, knob, memory_seen, parallel, parts, waits, worth
 from loadtune.show.charts.common import thinned
 from loadtune.show.linked import links
+from loadtune.units import format_seconds
 
 
 def with_step(seconds: float) -> RunResult:
@@ -91,6 +92,16 @@ def test_without_a_step_nothing_is_judged() -> None:
     assert chart is not None
     assert "No step was given" in chart.says
     assert "--step-time" in chart.says
+
+
+def test_without_a_step_batches_of_any_size_compare() -> None:
+    """The bars are times for equally many samples: the slowest loader has the longest, however small its batch."""
+    chart = worth.worth(make_detailed_result())
+    assert chart is not None
+    drawn = worth.draw_worth(chart)
+    for one in chart.times:
+        assert format_seconds(1000 / (one.role.trial.samples_per_second or 1.0)) in drawn
+    assert "1,000 samples" in worth.how_to_read(chart)
 
 
 def test_parts_come_to_the_epoch() -> None:

@@ -39,8 +39,7 @@ def _worth(result: RunResult) -> Figure | None:
         name="worth",
         title="Is it worth it",
         svg=worth.draw_worth(chart),
-        how_to_read="Each bar is the time from one batch to the next. Loading matters only as far as the bar is longer "
-        "than the step that uses the batch: that part is spent waiting.",
+        how_to_read=worth.how_to_read(chart),
         says=chart.says,
         table=worth.worth_table(chart),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from loadtune.record.results import RunResult
 from loadtune.show.charts.common import DataTable
@@ -10,6 +11,7 @@ from loadtune.show.charts.roles import Role, roles
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, halo, to_svg
 from loadtune.units import format_rate, format_seconds, format_share
 
+SAMPLES_DRAWN = 1000
 _HIDDEN = 0.02
 """Share of the time that is spent waiting below which loading counts as hidden."""
 
@@ -73,6 +75,19 @@ def _sentence(times: list[BatchTime], step: float) -> str:
     )
 
 
+def how_to_read(chart: Worth) -> str:
+    """Return what a bar is."""
+    if not chart.step_seconds:
+        return (
+            f"Each bar is the time in which {SAMPLES_DRAWN:,} samples come, so that batches of any size compare. It "
+            "matters only as far as the training step needs less."
+        )
+    return (
+        "Each bar is the time from one batch to the next. Loading matters only as far as the bar is longer than the "
+        "step that uses the batch: that part is spent waiting."
+    )
+
+
 def worth_table(chart: Worth) -> DataTable:
     """Return the times, the share that is waited, and the rate that the step alone would allow."""
     if not chart.step_seconds:
@@ -102,11 +117,15 @@ def draw_worth(chart: Worth) -> str:
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
     names = [one.role.words for one in chart.times]
-    rows = []
+    title = "time from one batch to the next (ms)" if chart.step_seconds else "time for 1,000 samples (ms)"
+    rows: list[dict[str, Any]] = []
     for one in chart.times:
+        # Without a step batches of different sizes are compared: their times alone would praise the smallest.
+        scale = 1.0 if chart.step_seconds else SAMPLES_DRAWN / (one.role.trial.batch_size or 1)
         covered = one.between_seconds - one.wait_seconds
-        for place, (part, seconds) in enumerate((("step", covered), ("wait for data", one.wait_seconds))):
+        for place, (part, spent) in enumerate((("step", covered), ("wait for data", one.wait_seconds))):
             if chart.step_seconds or part != "step":
+                seconds = scale * spent
                 said = f"{one.role.words}, {part}: {format_seconds(seconds)}"
                 rows.append(
                     {"series": one.role.words, "part": part, "ms": 1000 * seconds, "place": place, "said": said}
@@ -118,21 +137,19 @@ def draw_worth(chart: Worth) -> str:
         chart_of(rows)
         .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
         .encode(
-            x=alt.X("ms:Q", title="time from one batch to the next (ms)", stack="zero"),
+            x=alt.X("ms:Q", title=title, stack="zero"),
             y=y,
             fill=alt.Fill("part:N", scale=fills, legend=legend),
             order="place:Q",
             description="said:N",
         )
     )
-    ends = [
-        {"series": one.role.words, "ms": 1000 * one.between_seconds, "text": format_seconds(one.between_seconds)}
-        for one in chart.times
-    ]
+    totals = [(name, sum(row["ms"] for row in rows if row["series"] == name)) for name in names]
+    ends = [{"series": name, "ms": total, "text": format_seconds(total / 1000)} for name, total in totals]
     labels = (
         chart_of(ends)
         .mark_text(fill=INK, align="left", dx=5, fontSize=12, aria=False)
         .encode(x=alt.X("ms:Q"), y=y, text="text:N")
     )
     drawn = alt.layer(bars, *halo(labels)).properties(width=430, height=34 * len(names))
-    return to_svg(drawn, "Time from one batch to the next")
+    return to_svg(drawn, title.capitalize())
