@@ -36,7 +36,7 @@ _GENERAL = (
     Prior(name="worker_seconds_per_batch", centre=2e-4, spread=1.0),
     Prior(name="worker_seconds_per_byte", centre=2e-10, spread=1.0),
     Prior(name="handover_seconds_per_batch", centre=2e-4, spread=0.7),
-    Prior(name="wake_seconds_per_batch", centre=8e-4, spread=0.8),
+    Prior(name="wake_seconds_per_batch", centre=1.2e-3, spread=0.8),
     Prior(name="handover_seconds_per_tensor", centre=1.2e-4, spread=0.5),
     Prior(name="handover_seconds_per_byte", centre=2.5e-10, spread=1.0),
     Prior(name="answer_seconds_per_tensor", centre=2e-4, spread=1.2),
