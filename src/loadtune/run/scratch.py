@@ -14,7 +14,9 @@ from types import TracebackType
 from loadtune.record.lock import DirectoryLock
 from loadtune.run.leftovers import sweep_up
 
-_PREFIX = "loadtune-scratch-"
+_PREFIX = "ltune-"
+"""Short: the workers' sockets are in this folder, and the whole name of one has 107 bytes at most (unix(7)). A longer one
+hangs the loader, so a folder is to be no longer than those that multiprocessing makes itself."""
 _NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
 _OWN_ALONE = 0o700
 
