@@ -38,6 +38,8 @@ def text(): return "a string"
 def needs(root, split): return Numbers()
 def numbers(length="8"): return Numbers(int(length))
 number = 7
+def learn(batch): pass
+def made(): raise FileNotFoundError("there are no weights")
 """
 
 CASES = [
@@ -54,6 +56,9 @@ CASES = [
     ("targets.py:empty", (), "targets.py:empty"),
     ("targets.py:nothing", (), "targets.py:nothing"),
     ("targets.py:", (), "'targets.py"),
+    ("targets.py:numbers", ("--step", "targets.py:lern"), "'lern'; did you mean 'learn'?"),
+    ("targets.py:numbers", ("--step", "targets.py:made"), "there are no weights"),
+    ("targets.py:numbers", ("--step", "model"), "the target has no model"),
 ]
 
 
@@ -63,7 +68,7 @@ def folder(empty_folder: Path) -> Path:
     return empty_folder
 
 
-@pytest.mark.parametrize(("target", "options", "says"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("target", "options", "says"), CASES, ids=[" ".join((case[0], *case[1])) for case in CASES])
 def test_a_bad_target_is_said(
     target: str, options: tuple[str, ...], says: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

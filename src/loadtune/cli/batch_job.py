@@ -14,12 +14,12 @@ from loadtune.cli.consoles import console_for_people, stdout
 from loadtune.cli.job import default_directory
 from loadtune.cli.surroundings import environment
 from loadtune.describe.plan import Limits
-from loadtune.errors import NothingFitsError, OutputError
+from loadtune.errors import NothingFitsError
 from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult, StepProbe
 from loadtune.record.batch_store import BatchStore, to_json
-from loadtune.record.files import cause
 from loadtune.run.batch_size import HostStepper, find_batch_size, setup_of
 from loadtune.show.batch_size import print_batch_size, print_probe
+from loadtune.show.outputs import check_file, write_file
 from loadtune.show.words import plain
 
 
@@ -41,8 +41,8 @@ def find(
         NothingFitsError: No batch fits the limits; the probes are written.
         KeyboardInterrupt: Interrupted; its argument says what is kept.
     """
-    if export not in (None, "-") and Path(export or "").exists() and not force:
-        raise OutputError(f"'{export}' is there already", hint="give another name, or --force to replace it")
+    if export is not None and export != "-":
+        check_file(export, force=force)
     now = datetime.now(timezone.utc).astimezone()  # the user's clock names the user's folder
     store = BatchStore(Path(output) if output is not None else _default(plan.target, now), force=force)
     console = console_for_people(color=color, to_stderr=export == "-")
@@ -85,11 +85,8 @@ def _default(target: str, now: datetime) -> Path:
 
 def _export(place: str, result: BatchSizeResult) -> None:
     text = to_json(result).decode()
-    if place == "-":
-        stdout().write(text)
-        sys.stdout.flush()
+    if place != "-":
+        write_file(Path(place), text)
         return
-    try:
-        Path(place).write_text(text)
-    except OSError as error:
-        raise OutputError(f"'{place}' cannot be written: {cause(error)}") from error
+    stdout().write(text)
+    sys.stdout.flush()

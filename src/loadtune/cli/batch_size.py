@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from loadtune.cli.options import (
+    ConsumerOptions,
     LimitOptions,
     key_values,
     maybe,
@@ -15,7 +16,6 @@ from loadtune.cli.options import (
     share,
     whole,
 )
-from loadtune.describe.plan import Consumer
 
 USAGE = "batch-size TARGET --step module:callable [OPTIONS]"
 HELP = (
@@ -73,7 +73,7 @@ def run(
     bounds = limits.build()
     plan = BatchSizePlan(
         target=target,
-        consumer=Consumer(step=step, device=device, amp=amp),
+        consumer=ConsumerOptions(step=step, device=device, amp=amp).build(),
         multiple_of=parsed("--multiple-of", multiple_of, positive),
         most=bounds.max_batch_size,
         tie=parsed("--tie", tie, share),

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import UsageError
-from loadtune.units import Size
+from loadtune.units import Size, format_seconds
 
 CacheState = Literal["as-is", "warm", "cold"]
 Search = Literal["adaptive", "grid", "optuna:tpe", "optuna:random", "optuna:grid"]
@@ -59,6 +59,13 @@ class Consumer:
     """The training step, ``module:callable`` or ``file.py:callable``; ``model`` is that of the target; None is none."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     """The type that the target's model computes in."""
+
+    @property
+    def step_words(self) -> str:
+        """What takes a batch, in words."""
+        if self.step is None:
+            return f"{format_seconds(self.step_seconds)} a batch" if self.step_seconds else "none"
+        return self.step if self.amp == "off" else f"{self.step}, {self.amp}"
 
 
 LEAST_MEMORY_BYTES = 1 << 20

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
+from loadtune.judge.evidence import by_group, deciding, group_of
 from loadtune.record.results import Finding, TrialRecord, TrialResult
 from loadtune.units import format_rate, format_share
 
@@ -42,7 +43,7 @@ def finding(records: Sequence[TrialRecord], row: TrialResult | None, *, on_devic
     """Return how well the chosen configuration feeds the step; None where there was no step.
 
     Args:
-        records: Every trial.
+        records: Every trial whose rate counts.
         row: Of the chosen configuration.
         on_device: Whether batches are copied to a device.
     """
@@ -51,8 +52,8 @@ def finding(records: Sequence[TrialRecord], row: TrialResult | None, *, on_devic
     cached = _cached(records, row.config.batch_size)
     waits = [
         (record.steady.feeding.wait_share, record.steady.feeding.step_share)
-        for record in records
-        if record.steady is not None and record.steady.feeding is not None and _is_of(record, row)
+        for record in deciding(by_group(records).get(group_of(row.config), []))
+        if record.steady is not None and record.steady.feeding is not None
     ]
     if cached is None or not waits:
         return None
@@ -83,13 +84,3 @@ def _cached(records: Sequence[TrialRecord], batch_size: int | None) -> float | N
     ]
     known = [rate for rate in rates if rate is not None]
     return statistics.median(known) if known else None
-
-
-def _is_of(record: TrialRecord, row: TrialResult) -> bool:
-    ours, asked = record.config, row.config
-    return (ours.batch_size, ours.num_workers, ours.prefetch_factor, ours.pin_memory) == (
-        asked.batch_size,
-        asked.num_workers,
-        asked.prefetch_factor,
-        asked.pin_memory,
-    )

@@ -22,6 +22,7 @@ from loadtune.judge import (
     wrong_data,
 )
 from loadtune.judge.case import Case
+from loadtune.judge.evidence import speaking
 from loadtune.record.results import Finding
 
 
@@ -52,12 +53,12 @@ def findings(case: Case) -> tuple[Finding, ...]:
         thread_findings.finding(case.records, case.choice, case.environment),
         affinity.finding(case.records),
         leftovers.finding(case.records),
+        feeding.finding(
+            speaking(case.records), case.row(case.choice.chosen), on_device=case.probe.accelerator_device is not None
+        ),
         noise_findings.unknown_gain(case),
         step_findings.per_batch(case),
         unseen.finding(case),
-        feeding.finding(
-            case.records, case.row(case.choice.chosen), on_device=case.probe.accelerator_device is not None
-        ),
     )
     return tuple(finding for finding in found if finding is not None)
 

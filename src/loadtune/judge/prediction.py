@@ -98,6 +98,8 @@ def predict(
     """
     if probe.dataset_kind == "loader":
         return _nothing("a loader of a class of its own is not modelled")
+    if plan.consumer.step is not None:
+        return _nothing("a training step that is really run is not modelled")
     observed = observe(records, probe)
     if len(observed) < LEAST_MEASURED:
         return _nothing(f"it takes {LEAST_MEASURED} measured configurations to check it, not {len(observed)}")

@@ -27,6 +27,8 @@ def cached_rate(source: Source, request: TrialRequest, consumer: Consumer) -> fl
     size = request.config.batch_size
     if not consumer.is_training or request.phase != "screen" or size is None or source.workload is None:
         return None
+    if request.consumer.step is None:
+        return size / request.consumer.step_seconds  # known, a copy to the device left out
     batch = batches_of(source, seed=request.seed, seconds=LOOK_SECONDS).make(size, False)
     for _ in range(WARM_UP):
         consumer.take(batch)

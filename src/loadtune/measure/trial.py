@@ -128,8 +128,8 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     stream = Stream(source, config, request.seed)
     consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
     loop = _Loop(stream, consumer, observer.beats)
-    cached = feeding.cached_rate(source, request, consumer)
     try:
+        cached = feeding.cached_rate(source, request, consumer)
         asked = time.perf_counter()
         stream.start()
         startup = time.perf_counter() - asked
@@ -172,7 +172,9 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         feeding=feeding.feeding(rounds, loop.taken.waits[primed:], cached, consumer),
     )
     try:
-        return replace(measured, epochs=_short_epochs(source, request, measured, stream, observer.beats))
+        return replace(
+            measured, epochs=_short_epochs(source, request, measured, stream, consumer=consumer, beats=observer.beats)
+        )
     except Exception as error:
         _tell(error, observer, None, loop.consumer)
         raise
@@ -353,6 +355,8 @@ def _short_epochs(
     request: TrialRequest,
     measured: SteadyMeasurement,
     stream: Stream,
+    *,
+    consumer: Consumer,
     beats: Beats,
 ) -> tuple[EpochMeasurement, ...]:
     """Run the whole epoch for each value of ``drop_last`` that is asked for, where it is expected to be short."""
@@ -371,7 +375,9 @@ def _short_epochs(
         if epochs and size is not None and samples % size == 0:
             epochs.append(replace(epochs[0], drop_last=drop_last))  # nothing is left over: the two are one epoch
             continue
-        epoch = _run_epoch(source, replace(request.config, drop_last=drop_last), request, beats, samples)
+        epoch = _run_epoch(
+            source, replace(request.config, drop_last=drop_last), request.seed, samples, consumer=consumer, beats=beats
+        )
         if epoch is None:
             return ()
         epochs.append(epoch)
@@ -379,15 +385,14 @@ def _short_epochs(
 
 
 def _run_epoch(
-    source: Source, config: LoaderConfig, request: TrialRequest, beats: Beats, expected: int
+    source: Source, config: LoaderConfig, seed: int, expected: int, *, consumer: Consumer, beats: Beats
 ) -> EpochMeasurement | None:
     """Run an epoch from asking for its first batch to its end; with persistent workers the second, which finds them.
 
     None where it does not end: the data set has more samples than the ``expected`` that it claims, even if each worker
     delivers all of them.
     """
-    consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
-    loader = epoch_loader(source, config, request.seed)
+    loader = epoch_loader(source, config, seed)
     iterable = source.dataset_kind == "iterable"
     most = max(1, config.num_workers) * (expected + (config.batch_size or 1)) if iterable else math.inf
     if config.persistent_workers and _take_epoch(loader, config, most, beats, None) is None:

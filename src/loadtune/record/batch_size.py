@@ -28,8 +28,6 @@ class StepRequest:
     seconds: float = 0.5
     """Least time of the steps that are timed; at least one is."""
     seed: int = 0
-    most_samples: int | None = None
-    """Samples to look at for the largest; None is what half a second allows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

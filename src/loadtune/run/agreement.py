@@ -12,7 +12,7 @@ from loadtune.errors import UsageError
 from loadtune.judge.reasons import label
 from loadtune.record.results import Environment, Probe, Resume, RunResult
 from loadtune.record.store import KeptRun, RunHeader
-from loadtune.units import format_bytes, format_seconds
+from loadtune.units import format_bytes
 
 MEMORY_TOLERANCE = 0.01
 """A memory limit may differ by this share: what a kernel keeps for itself changes from boot to boot."""
@@ -100,7 +100,7 @@ def incomparable(base: RunResult, new: RunResult) -> Iterator[tuple[str, str, st
         *machine_facts(base.environment, new.environment),
         ("the data set", base.probe.name or base.target, new.probe.name or new.target),
         *data_facts(base.probe, new.probe),
-        ("the step", format_seconds(base.plan.consumer.step_seconds), format_seconds(new.plan.consumer.step_seconds)),
+        ("the step", base.plan.consumer.step_words, new.plan.consumer.step_words),
         ("where batches go", base.plan.consumer.device, new.plan.consumer.device),
         ("the page cache", base.plan.cache, new.plan.cache),
     )

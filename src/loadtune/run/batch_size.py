@@ -19,6 +19,7 @@ from loadtune.judge.batch_search import Ask, Found, Search
 from loadtune.record import oom
 from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult, Bound, StepProbe, StepRequest
 from loadtune.record.results import Probe
+from loadtune.run.building import build_seconds
 from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.protocol import RunStep, Setup, Stepped
 from loadtune.run.step_bounds import bounds as bounds_of
@@ -72,16 +73,19 @@ class HostStepper:
             answer = self._answer(within_seconds + GRACE_SECONDS)
         except EOFError:
             answer = Stepped(status=self._host.wait(ABANDONED_SECONDS))
-        return answer, self._host.take_stderr()
+        heard = self._host.take_stderr()
+        if answer is None:
+            self._host.close()
+        return answer or Stepped(is_late=True), heard
 
-    def _answer(self, within_seconds: float) -> Stepped:
+    def _answer(self, within_seconds: float) -> Stepped | None:
+        """Return the host's answer; None where none comes in time."""
         deadline = time.monotonic() + within_seconds
         while time.monotonic() < deadline:
             message = self._host.receive(_LOOK_SECONDS)
             if isinstance(message, Stepped):
                 return message
-        self._host.close()
-        return Stepped(is_late=True)
+        return None
 
     def _restart(self) -> None:
         self._host.close()
@@ -107,6 +111,7 @@ def setup_of(plan: BatchSizePlan, *, arguments: Mapping[str, str], pickle_path: 
         seed=plan.seed,
         warm_seconds=0.0,
         probe_timeout_seconds=plan.probe_timeout_seconds,
+        build_timeout_seconds=build_seconds(plan.probe_timeout_seconds),
     )
 
 

@@ -11,6 +11,7 @@ from loadtune.describe.plan import SweepPlan
 from loadtune.judge import strategy
 from loadtune.judge.rehearsal import Rehearsal, rehearse
 from loadtune.record.store import RunHeader
+from loadtune.run.page_cache import require_dropping
 from loadtune.run.sweep import Runner, grid, header_of, open_supervisor, resolve_plan
 
 
@@ -36,6 +37,8 @@ def dry_run(
         UsageError: As ``run_sweep`` says.
     """
     strategy.require(plan.search)
+    if plan.cache == "cold":
+        require_dropping()
     opened = open_runner(plan, None) if open_runner else open_supervisor(plan, None, environ)
     with opened as runner:
         probe = runner.probe

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from loadtune.describe.plan import TrialRequest
+from loadtune.describe.plan import Consumer, TrialRequest
 from loadtune.record.batch_size import StepMeasurement, StepRequest
 from loadtune.record.failure import Aftermath, Alone
 from loadtune.record.results import Probe, SteadyMeasurement
@@ -42,6 +42,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """How workers will be started, to see whether all can be sent to them; None is Python's own way here."""
     worker_counts: tuple[int, ...] = ()
     """Numbers of workers that will be tried, for which the contents of samples are checked; none is no check."""
+    consumer: Consumer | None = None
+    """What will take the batches of the trials: its step is made once before them; None is not looked at."""
     probe: bool = True
     """Whether to look at the first samples; a host that is started again need not."""
 

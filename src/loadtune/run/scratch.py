@@ -15,8 +15,8 @@ from loadtune.record.lock import DirectoryLock
 from loadtune.run.leftovers import sweep_up
 
 _PREFIX = "ltune-"
-"""Short: the workers' sockets are in this folder, and the whole name of one has 107 bytes at most (unix(7)). A longer one
-hangs the loader, so a folder is to be no longer than those that multiprocessing makes itself."""
+"""Short: the workers' sockets are in this folder, and the whole name of one has 107 bytes at most (unix(7)). A longer
+one hangs the loader, so the folder's name is about as long as those that multiprocessing makes itself."""
 _NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
 _OWN_ALONE = 0o700
 

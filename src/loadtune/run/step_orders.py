@@ -21,8 +21,6 @@ def run_step(source: Source, order: RunStep) -> Stepped:
     """Return what became of the step, whatever that is."""
     if not order.fork:
         return _run(source, order)
-    # An optimiser imports it at its first step, which takes seconds: here it is imported once for all children.
-
     try:
         return aside(partial(_run, source, order), within_seconds=order.within_seconds)  # type: ignore[no-any-return]
     except AsideLateError:

@@ -229,6 +229,7 @@ def open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[s
         pickle_path=pickle_path,
         import_path=tuple(sys.path) if pickle_path is not None else None,
         device=plan.consumer.device,
+        consumer=plan.consumer,
         seed=plan.seed,
         probe_timeout_seconds=plan.trial_timeout_seconds,
         build_timeout_seconds=build_seconds(plan.trial_timeout_seconds),

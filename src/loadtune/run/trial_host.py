@@ -225,6 +225,20 @@ def _probe_or_error(source: Source, setup: Setup) -> Probe | LoadtuneError:
         return error
 
 
+def _try_step(source: Source, setup: Setup) -> None:
+    """Make the training step once: one that cannot be had is said before any trial."""
+    from loadtune.measure import step  # noqa: PLC0415
+
+    if setup.consumer is None or setup.consumer.step is None:
+        return
+    try:
+        step.build(setup.consumer, source.workload)
+    except LoadtuneError:
+        raise
+    except Exception as error:
+        raise _unloadable(f"making the step '{setup.consumer.step}'", error) from error
+
+
 def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     from loadtune.measure.probe import SampleError, probe, read_once  # noqa: PLC0415
 
@@ -240,6 +254,7 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     except Exception as error:
         raise _unloadable(f"loading the first samples of '{source.name}'", error) from error
     page_cache.note_held((os.getpid(),))
+    _try_step(source, setup)
     return replace(
         seen,
         unpicklable=_unpicklable(source, setup),

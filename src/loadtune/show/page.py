@@ -216,8 +216,7 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     yield "started", result.started_at
     yield "seed", str(plan.seed)
     yield "plan", f"{plan.digest()} ({plan.search} search, {format_seconds(plan.time_budget_seconds)} at most)"
-    step = f", a step of {format_seconds(plan.consumer.step_seconds)} a batch" if plan.consumer.step_seconds else ""
-    yield "consumer", f"batches go to {plan.consumer.device}{step}"
+    yield "consumer", f"batches go to {plan.consumer.device}; the step is {plan.consumer.step_words}"
     yield "page cache", summary.cache_words(result)
     yield "precision asked for", f"±{format_share(plan.measurement.precision)}"
     yield "counted as tied", f"within {format_share(plan.tie)}"

@@ -62,7 +62,7 @@ def forecast(
         configs: With ``drop_last`` off.
         standing: Of every measured group.
     """
-    if state.environment is None or state.probe.dataset_kind == "loader":
+    if state.environment is None or state.probe.dataset_kind == "loader" or state.plan.consumer.step is not None:
         return None
     observed = observe(state.records, state.probe)
     seen = tuple(steady_table(state.records))

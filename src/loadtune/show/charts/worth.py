@@ -9,11 +9,10 @@ from loadtune.record.results import RunResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, roles
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, halo, to_svg
+from loadtune.show.summary import FED
 from loadtune.units import format_rate, format_seconds, format_share
 
 SAMPLES_DRAWN = 1000
-_HIDDEN = 0.02
-"""Share of the time that is spent waiting below which loading counts as hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,12 @@ class Worth:
 
 
 def worth(result: RunResult) -> Worth | None:
-    """Return the time between batches of what is pointed out, or None where no batch size is known."""
+    """Return the time between batches of what is pointed out, or None where no batch size is known.
+
+    None with a real step too: its time is in every rate, and LT030 says what better loading could win.
+    """
+    if result.plan.consumer.step is not None:
+        return None
     step = result.plan.consumer.step_seconds
     times = []
     for role in roles(result):
@@ -62,7 +66,7 @@ def _sentence(times: list[BatchTime], step: float) -> str:
         return says + " Sweep with --step-time to have it judged."
     share = first.wait_seconds / first.between_seconds
     free = format_rate((first.role.trial.batch_size or 0) / step)
-    if share < _HIDDEN:
+    if share <= FED:
         return (
             f"With {first.role.spoken} the step of {format_seconds(step)} hides the loading: "
             f"{format_share(share)} of the time is spent waiting. Free loading would give {free}; only a faster step "
