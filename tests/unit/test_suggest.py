@@ -87,6 +87,12 @@ def test_nothing_fits_is_exit_3_with_what_would(run_folder: Path, capsys: Printe
     assert "The least host memory measured was 300 MiB" in printed.err
 
 
+def test_a_batch_below_all_that_were_tried_is_exit_3(run_folder: Path, capsys: Printed) -> None:
+    """No batch of the run is that small: nothing fits, and nothing is wrong with the option."""
+    assert main(["suggest", str(run_folder), "--max-batch-size", "1"]) == 3
+    assert "--max-batch-size 1 leaves no batch size" in capsys.readouterr().err
+
+
 def test_device_memory_without_a_device_is_refused(run_folder: Path, capsys: Printed) -> None:
     """A limit of device memory for a run without a device is a sentence and exit 2."""
     assert main(["suggest", str(run_folder), "--gpu-memory", "1GiB"]) == 2

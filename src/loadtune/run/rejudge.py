@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from loadtune.describe.plan import Limits
+from loadtune.errors import NothingFitsError, UsageError
 from loadtune.record.environment import resolve_limits
 from loadtune.record.results import RunResult
 from loadtune.record.store import KeptRun
@@ -19,6 +20,7 @@ def rejudged(kept: KeptRun, wanted: Limits) -> RunResult:
 
     Raises:
         UsageError: A limit of device memory, and the run used no device.
+        NothingFitsError: No batch size of the run is that small.
     """
     if wanted == Limits():
         return kept.result if kept.result is not None else so_far(kept)
@@ -29,4 +31,7 @@ def rejudged(kept: KeptRun, wanted: Limits) -> RunResult:
         limits, environment=header.environment, accelerator_memory_bytes=header.probe.accelerator_memory_bytes
     )
     header = msgspec.structs.replace(header, plan=replace(header.plan, limits=limits), limits=resolved)
-    return conclude(header, kept.journal.records, elapsed_seconds=kept.spent_seconds, finished=kept.finished)
+    try:
+        return conclude(header, kept.journal.records, elapsed_seconds=kept.spent_seconds, finished=kept.finished)
+    except UsageError as error:  # the run fitted itself before
+        raise NothingFitsError(str(error)) from error

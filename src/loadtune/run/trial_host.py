@@ -161,10 +161,10 @@ def _prepare(channel: Channel, setup: Setup) -> tuple[Source, list[int]] | None:
 def _resolve(setup: Setup) -> Source:
     from loadtune.workloads.resolve import resolve_object, resolve_target  # noqa: PLC0415
 
-    if setup.pickle_path is None:
-        return resolve_target(setup.target, setup.arguments)
     if setup.import_path is not None:
         sys.path[:] = setup.import_path
+    if setup.pickle_path is None:
+        return resolve_target(setup.target, setup.arguments)
     try:
         given = pickle.loads(Path(setup.pickle_path).read_bytes())  # noqa: S301 - written by our own parent just now
     except Exception as error:
