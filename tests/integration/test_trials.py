@@ -282,7 +282,7 @@ def test_nothing_of_a_trial_is_left_in_the_temporary_directory(tmp_path: Path, m
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with supervisor("sleeping") as running:
         running.run(request(batch_size=16, num_workers=2))
-        assert list(tmp_path.glob("loadtune-*"))
+        assert list(tmp_path.glob("ltune-*"))
     assert list(tmp_path.iterdir()) == []
 
 
