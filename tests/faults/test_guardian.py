@@ -18,8 +18,6 @@ from single_trials import LONG, asked, host_of
 from faults import until
 from loadtune.run import guardian
 
-pytestmark = pytest.mark.alone
-
 CLINGING = Path(__file__).with_name("clinging_targets.py")
 
 

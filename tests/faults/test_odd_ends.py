@@ -15,8 +15,6 @@ from faults import COMMAND, SHORT, lines, started, until
 from loadtune.errors import TargetError
 from loadtune.run.host import TrialHost
 
-pytestmark = pytest.mark.alone
-
 ODD = Path(__file__).with_name("odd_targets.py")
 CLINGING = Path(__file__).with_name("clinging_targets.py")
 
