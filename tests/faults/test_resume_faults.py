@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,10 +16,16 @@ import pytest
 from faults import SHORT, in_mid_trial, lines, loadtune, started
 
 
-def test_a_sweep_that_is_killed_loses_its_trial_and_nothing_else(tmp_path: Path) -> None:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """An empty folder for what is temporary, with a name that leaves room for sockets in it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def test_a_sweep_that_is_killed_loses_its_trial_and_nothing_else(tmp_path: Path, temporary: Path) -> None:
     """SIGKILL in mid-trial leaves no process and no torn run; it can be shown, and is gone on with."""
-    run, temporary = tmp_path / "run", tmp_path / "tmp"
-    temporary.mkdir()
+    run = tmp_path / "run"
     with started(*SHORT, "--output", "run", cwd=tmp_path, TMPDIR=str(temporary)) as sweep:
         below = in_mid_trial(sweep, run, 2)
         kept = lines(run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from loadtune.run.scratch import Scratch
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have an empty folder for what is temporary."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Have an empty folder with a short name for what is temporary."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 def test_a_folder_goes_with_its_owner(place: Path) -> None:
@@ -54,10 +57,17 @@ def test_nothing_else_is_ever_removed(place: Path) -> None:
     assert sorted(os.listdir(place)) == before
 
 
-def test_sockets_of_workers_fit_where_those_of_multiprocessing_do() -> None:
-    """The folder's name is as short as one of multiprocessing's own, give or take a letter: sockets have few bytes."""
-    scratch = Scratch()
-    try:
-        assert len(scratch.path.name) <= len("pymp-abcdefgh") + 1
-    finally:
-        scratch.close()
+@pytest.mark.parametrize(("length", "fits"), [(40, True), (74, True), (75, False), (200, False)])
+def test_sockets_of_workers_fit_wherever_temporary_files_are(
+    length: int,
+    fits: bool,  # noqa: FBT001
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the name of the place for temporary files leaves too few bytes for a socket in it, /tmp is used."""
+    told = place / ("x" * (length - len(str(place)) - 1))
+    told.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(told))
+    with Scratch() as folder, socket.socket(socket.AF_UNIX) as line:
+        line.bind(str(folder / "listener-abcdefgh"))
+        assert folder.parent == (told if fits else Path("/tmp"))

@@ -15,8 +15,10 @@ from loadtune.record.lock import DirectoryLock
 from loadtune.run.leftovers import sweep_up
 
 _PREFIX = "ltune-"
-"""Short: the workers' sockets are in this folder, and the whole name of one has 107 bytes at most (unix(7)). A longer
-one hangs the loader, so the folder's name is about as long as those that multiprocessing makes itself."""
+_LONGEST_SOCKET = 107
+"""Bytes of the whole name of a socket (unix(7)). The workers' are in this folder, and a longer one hangs the loader."""
+_WITHIN = len("/ltune-abcdefgh/listener-abcdefgh")
+_SHORT_PLACE = Path("/tmp")  # noqa: S108 - where a system keeps temporary files that may be told to be elsewhere
 _NAME = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}")
 _OWN_ALONE = 0o700
 
@@ -29,13 +31,14 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        _remove_abandoned(Path(tempfile.gettempdir()))
+        self._place = _place()
+        _remove_abandoned(self._place)
         self._lock = DirectoryLock()
         self.path = self._made()
 
     def _made(self) -> Path:
         while True:
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._place))
             # Between making and locking it another start may have taken it for abandoned.
             with suppress(FileNotFoundError):
                 if self._lock.acquire(path) and self._lock.is_of(path):
@@ -52,6 +55,13 @@ class Scratch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _place() -> Path:
+    """Return where the folder is made: the place for temporary files, or where its name is too long, the usual one."""
+    told = Path(tempfile.gettempdir())
+    fits = len(os.fsencode(told)) + _WITHIN <= _LONGEST_SOCKET
+    return told if fits or not os.access(_SHORT_PLACE, os.W_OK) else _SHORT_PLACE
 
 
 def _remove_abandoned(place: Path) -> None:
