@@ -37,12 +37,14 @@ def bounds(limits: Limits, probe: Probe, *, environ: Mapping[str, str], root: Pa
     process = read_process_limits()
     found = memory_limits(environ, root=root, process=process)
     space = process.address_space_bytes
-    machine = least(_available(one) for one in found if not one.source.startswith("RLIMIT_AS"))
+    in_force = [one for one in found if not one.source.startswith("RLIMIT_AS")]
+    machine = least(_available(one) for one in in_force)
     own = memory.read_process(os.getpid())
     room = int(machine.amount) - (own.pss if own is not None else 0)
     result = [Bound(resource="host", limit_bytes=room, source=machine.source)]
     if limits.host_memory is not None:
-        asked = limits.host_memory.resolve(int(machine.amount))
+        # A share is of the limit in force, as in a sweep, whatever others use of it now.
+        asked = limits.host_memory.resolve(int(least(in_force).amount))
         if asked < room:
             result = [Bound(resource="host", limit_bytes=asked, source="--host-memory")]
     if space is not None:
@@ -65,4 +67,5 @@ def _device(limits: Limits, probe: Probe) -> tuple[Bound, ...]:
         return ()
     if limits.gpu_memory is None:
         return (Bound(resource="device", limit_bytes=total, source=f"{probe.accelerator}"),)
-    return (Bound(resource="device", limit_bytes=limits.gpu_memory.resolve(total), source="--gpu-memory"),)
+    asked = min(total, limits.gpu_memory.resolve(total))
+    return (Bound(resource="device", limit_bytes=asked, source="--gpu-memory"),)
