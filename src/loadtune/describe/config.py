@@ -80,6 +80,11 @@ class LoaderConfig:
         return self.num_workers * (self.prefetch_factor or 0)
 
     @property
+    def batches_at_once(self) -> int:
+        """Batches that are in memory behind a slow training step: P·W ahead, and the one in use."""
+        return self.batches_in_flight + 1
+
+    @property
     def steady(self) -> LoaderConfig:
         """The same settings with ``drop_last`` off: all that the steady rate depends on.
 

@@ -11,7 +11,6 @@ import re
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.feasible import batches_at_once
 from loadtune.record.failure import Alone, Failure, FailureEvidence, FailureKind, ProcessEnd
 from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes
@@ -105,7 +104,7 @@ def shm_words(evidence: FailureEvidence, config: LoaderConfig) -> str:
     if total is None:
         return ""
     has = f"{SHM} has {format_bytes(total)}, {format_bytes(free)} of it free at the least"
-    count = batches_at_once(config)
+    count = config.batches_at_once
     if batch and count * batch > total:
         return f"{count} batches like the last one, of {format_bytes(batch)}, need {format_bytes(count * batch)}, {has}"
     return has

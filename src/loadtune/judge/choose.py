@@ -191,7 +191,7 @@ def cost(row: TrialResult) -> tuple[float, ...]:
     Fewest workers, then fewest bytes in flight (P·W + 1 batches), then no pinning, then every sample kept, then the
     smaller batch, then plain settings.
     """
-    in_flight = (row.config.batches_in_flight + 1) * (row.bytes_per_batch or float(row.batch_size or 0))
+    in_flight = row.config.batches_at_once * (row.bytes_per_batch or float(row.batch_size or 0))
     return (
         row.num_workers,
         round(in_flight),

@@ -43,17 +43,12 @@ def refusal(config: LoaderConfig, *, probe: Probe, environment: Environment, lim
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def batches_at_once(config: LoaderConfig) -> int:
-    """Return the batches that are in memory behind a slow training step: P·W ahead, and the one in use."""
-    return config.batches_in_flight + 1
-
-
 def _shared_memory(config: LoaderConfig, probe: Probe, free_bytes: int | None) -> Refusal | None:
     """(P·W + 1)·B·M of tensors, which workers hand over through /dev/shm."""
     if not config.num_workers or config.batch_size is None or not probe.shared_bytes_per_sample or free_bytes is None:
         return None
     batch_bytes = config.batch_size * probe.shared_bytes_per_sample
-    needed = batches_at_once(config) * batch_bytes
+    needed = config.batches_at_once * batch_bytes
     if needed <= free_bytes:
         return None
     fit = int(free_bytes // batch_bytes)
@@ -70,7 +65,7 @@ def _queue_memory(config: LoaderConfig, probe: Probe, limit_bytes: int | None) -
     if config.batch_size is None or not probe.bytes_per_sample or limit_bytes is None:
         return None
     batch_bytes = config.batch_size * probe.bytes_per_sample
-    needed = batches_at_once(config) * batch_bytes
+    needed = config.batches_at_once * batch_bytes
     if needed <= limit_bytes:
         return None
     return Refusal(
@@ -87,7 +82,7 @@ def _resident_memory(config: LoaderConfig, probe: Probe, environment: Environmen
     """
     if config.batch_size is None or not probe.bytes_per_sample or probe.resident_bytes is None:
         return None
-    queue = batches_at_once(config) * config.batch_size * probe.bytes_per_sample
+    queue = config.batches_at_once * config.batch_size * probe.bytes_per_sample
     needed = probe.resident_bytes + queue
     if needed <= environment.host_memory_limit_bytes:
         return None
@@ -100,7 +95,7 @@ def _resident_memory(config: LoaderConfig, probe: Probe, environment: Environmen
 
 
 def _queue(config: LoaderConfig) -> str:
-    count = batches_at_once(config)
+    count = config.batches_at_once
     if count == 1:
         return "one batch"
     return f"{count:,} batches (prefetch_factor {config.prefetch_factor} × {config.num_workers} workers + 1)"

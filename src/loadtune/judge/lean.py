@@ -33,5 +33,4 @@ def _need(state: State, group: Group) -> float:
 
 def need_bytes(config: LoaderConfig, bytes_per_sample: float) -> float:
     """Return about what a configuration takes beside the main process: to order by, nothing else."""
-    batches = config.batches_in_flight + 1
-    return config.num_workers * WORKER_BYTES + batches * (config.batch_size or 1) * bytes_per_sample
+    return config.num_workers * WORKER_BYTES + config.batches_at_once * (config.batch_size or 1) * bytes_per_sample

@@ -92,7 +92,7 @@ def full_queue_peak_bytes(records: Sequence[TrialRecord]) -> int | None:
     if peak is None or emptied is None or config is None or not config.num_workers or not shm_peak_bytes(records):
         return peak
     batch_bytes = max((r.steady.bytes_per_batch for r in records if r.steady), default=0.0)
-    return max(peak, emptied + round((config.batches_in_flight + 1) * batch_bytes))
+    return max(peak, emptied + round(config.batches_at_once * batch_bytes))
 
 
 def epoch_peak_bytes(records: Sequence[TrialRecord], batches_per_epoch: int | None) -> int | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.explain import pages
-from loadtune.judge.feasible import batches_at_once
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import Probe
 from loadtune.record.shared_memory import SHM
@@ -50,7 +49,7 @@ def _shared_memory(config: LoaderConfig, probe: Probe, evidence: FailureEvidence
     )
     if total is None or not config.num_workers:
         return None
-    needed, room = batches_at_once(config) * batch, total - others
+    needed, room = config.batches_at_once * batch, total - others
     size = _next_size(max(needed + others, total + 1))
     larger = f"give {SHM} {format_bytes(size)} (docker run --shm-size={size // _MIB}m, or --ipc=host)"
     if needed <= room:  # it ran full all the same: what is known of a batch's size is too little

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import memory, ridge
 from loadtune.judge.evidence import by_group, group_of, measured
-from loadtune.judge.feasible import batches_at_once, start_method
+from loadtune.judge.feasible import start_method
 from loadtune.judge.ridge import Belief
 from loadtune.judge.stretches import pinned_bytes, reach
 from loadtune.record.results import Probe, TrialRecord
@@ -191,7 +191,7 @@ def _shared(config: LoaderConfig, batches: _Batches) -> float:
     if not config.num_workers:
         return 0.0
     semaphores = LOADER_SEMAPHORES + WORKER_SEMAPHORES * config.num_workers
-    return batches_at_once(config) * batches.shared_size(config) + PAGE_BYTES * semaphores
+    return config.batches_at_once * batches.shared_size(config) + PAGE_BYTES * semaphores
 
 
 def _seen(group: LoaderConfig, record: TrialRecord) -> _Seen | None:
@@ -249,7 +249,7 @@ def _row(config: LoaderConfig, probe: Probe, batches: _Batches, samples: float) 
     """Return the factor of each of ``PARTS``; their sum is host memory without what lies in shared memory."""
     workers, size = config.num_workers, batches.size(config)
     forked = start_method(config, probe) in (None, "fork")
-    waiting = batches_at_once(config) * size * (1 - batches.shared_share) if workers else 0.0
+    waiting = config.batches_at_once * size * (1 - batches.shared_share) if workers else 0.0
     pins = config.pin_memory and probe.accelerator is not None
     return [
         1.0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from loadtune.record.results import RunResult
 from loadtune.show.charts import drift, fit, heat, knob, memory_seen, models, parallel, parts, trade, waits, worth
@@ -31,6 +33,29 @@ def figures(result: RunResult) -> tuple[Figure, ...]:
     return tuple(figure for make in makers if (figure := make(result)) is not None)
 
 
+class _Chart(Protocol):
+    @property
+    def says(self) -> str: ...
+
+
+C = TypeVar("C", bound=_Chart)
+
+
+def _drawn(
+    chart: C | None,
+    draw: Callable[[C], str],
+    table: Callable[[C], DataTable],
+    *,
+    name: str,
+    title: str,
+    how_to_read: str,
+) -> Figure | None:
+    """Return the figure of a chart; None where there is no data for it."""
+    if chart is None:
+        return None
+    return Figure(name=name, title=title, svg=draw(chart), how_to_read=how_to_read, says=chart.says, table=table(chart))
+
+
 def _worth(result: RunResult) -> Figure | None:
     chart = worth.worth(result)
     if chart is None:
@@ -46,34 +71,28 @@ def _worth(result: RunResult) -> Figure | None:
 
 
 def _heat(result: RunResult) -> Figure | None:
-    chart = heat.heat_map(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        heat.heat_map(result),
+        heat.draw_heat_map,
+        heat.heat_table,
         name="grid",
         title="Batch size and workers",
-        svg=heat.draw_heat_map(chart),
         how_to_read="Samples per second in each cell, the best over the other settings; the darker, the faster. The "
         "pick is outlined. Hatched: over a memory limit, or without a number.",
-        says=chart.says,
-        table=heat.heat_table(chart),
     )
 
 
 def _trade(result: RunResult) -> Figure | None:
-    chart = trade.trade(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        trade.trade(result),
+        trade.draw_trade,
+        trade.trade_table,
         name="memory",
         title="What memory buys",
-        svg=trade.draw_trade(chart),
         how_to_read="Each point is a configuration that was measured, with the rate and the memory of the tables; "
         "where two differ in drop_last alone there is one. Further up is faster, further left is leaner. On the line "
         "lie those that no other within the limits beats in both; hollow ones are over a limit. Bars are 95 % "
         "intervals.",
-        says=chart.says,
-        table=trade.trade_table(chart),
     )
 
 
@@ -93,92 +112,74 @@ def _knob(result: RunResult) -> Figure | None:
 
 
 def _parallel(result: RunResult) -> Figure | None:
-    chart = parallel.parallel(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        parallel.parallel(result),
+        parallel.draw_parallel,
+        parallel.parallel_table,
         name="knobs",
         title="Every knob at once",
-        svg=parallel.draw_parallel(chart),
         how_to_read="Each line is a configuration: it crosses each axis at its value and ends at its rate; the faster, "
         "the darker. The thick line is the pick. Where dark lines come from one value of an axis, that knob decides.",
-        says=chart.says,
-        table=parallel.parallel_table(chart),
     )
 
 
 def _waits(result: RunResult) -> Figure | None:
-    chart = waits.waits(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        waits.waits(result),
+        waits.draw_waits,
+        waits.waits_table,
         name="waits",
         title="Waiting for a batch",
-        svg=waits.draw_waits(chart),
         how_to_read="How many of the batches had come after a wait, the wait on a logarithmic axis: the further left a "
         "line, the shorter. A line with two steps belongs to batches that come in bursts.",
-        says=chart.says,
-        table=waits.waits_table(chart),
     )
 
 
 def _parts(result: RunResult) -> Figure | None:
-    chart = parts.parts(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        parts.parts(result),
+        parts.draw_parts,
+        parts.parts_table,
         name="parts",
         title="Where the time goes",
-        svg=parts.draw_parts(chart),
         how_to_read="Each bar is an epoch: workers start and load the first batch, then batches stream at the steady "
         "rate; at the end workers run dry.",
-        says=chart.says,
-        table=parts.parts_table(chart),
     )
 
 
 def _memory(result: RunResult) -> Figure | None:
-    chart = memory_seen.memory_seen(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        memory_seen.memory_seen(result),
+        memory_seen.draw_memory_seen,
+        memory_seen.memory_seen_table,
         name="seen",
         title="Memory as batches were taken",
-        svg=memory_seen.draw_memory_seen(chart),
         how_to_read="Points are looks at the memory of the process tree; at the last of them the queue was left to "
         "fill. A hollow point is what is expected by the end of an epoch. A line that keeps rising is growth.",
-        says=chart.says,
-        table=memory_seen.memory_seen_table(chart),
     )
 
 
 def _fit(result: RunResult) -> Figure | None:
-    chart = fit.fit(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        fit.fit(result),
+        fit.draw_fit,
+        fit.fit_table,
         name="model",
         title="The pipeline model against measurement",
-        svg=fit.draw_fit(chart),
         how_to_read="Each point is a configuration; on the dashed line the model is right, below it the model promises "
         "too much. Bars are the 95 % intervals of what was measured.",
-        says=chart.says,
-        table=fit.fit_table(chart),
     )
 
 
 def _drift(result: RunResult) -> Figure | None:
-    chart = drift.drift(result)
-    if chart is None:
-        return None
-    return Figure(
+    return _drawn(
+        drift.drift(result),
+        drift.draw_drift,
+        drift.drift_table,
         name="trust",
         title="Can you trust it",
-        svg=drift.draw_drift(chart),
         how_to_read="Each point is a trial, in the order they ran, against the mean of its own configuration: no slope "
         "is no drift, the height of the cloud is the noise. Trials of the verification are in colour.",
-        says=chart.says,
-        table=drift.drift_table(chart),
     )
 
 

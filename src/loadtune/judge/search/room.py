@@ -35,5 +35,5 @@ def with_room(state: State, configs: Sequence[LoaderConfig]) -> tuple[LoaderConf
 
 def _terms(configs: Sequence[LoaderConfig], state: State) -> np.ndarray:
     size = state.probe.bytes_per_sample or 0.0
-    queues = [(config.batches_in_flight + 1) * (config.batch_size or 1) * size for config in configs]
+    queues = [config.batches_at_once * (config.batch_size or 1) * size for config in configs]
     return np.array([(1.0, config.num_workers, queue) for config, queue in zip(configs, queues, strict=True)])

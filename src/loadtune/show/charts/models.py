@@ -58,7 +58,7 @@ def models(result: RunResult) -> Models | None:
 
 def _model_point(row: TrialResult) -> ModelPoint:
     kbt = row.kbt_epoch_seconds or 0.0
-    ahead = None if row.bytes_per_batch is None else (row.config.batches_in_flight + 1) * row.bytes_per_batch
+    ahead = None if row.bytes_per_batch is None else row.config.batches_at_once * row.bytes_per_batch
     return ModelPoint(
         config=row.config,
         ideal_seconds=kbt / max(1, row.num_workers),
