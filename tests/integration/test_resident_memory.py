@@ -9,6 +9,7 @@ import pytest
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Measurement, TrialRequest
+from loadtune.judge.evidence import by_group
 from loadtune.judge.memory import full_queue_peak_bytes, shm_peak_bytes
 from loadtune.judge.resident import resident
 from loadtune.judge.stretches import reach
@@ -23,44 +24,41 @@ def config(size: int, workers: int) -> LoaderConfig:
     return LoaderConfig.normalised(batch_size=size, num_workers=workers)
 
 
+ROUNDS = 3
+
+
 @pytest.mark.alone
 def test_memory_of_what_was_not_measured() -> None:
-    """Samples of 1 MiB: six trials predict host memory of three others to 10 % in the median, shared to one batch.
+    """Samples of 1 MiB: six configurations predict host memory of three others to 10 %, shared to one batch.
 
-    Trials as short as these differ by some 5 % from one to the next, the six as well as the three, by which pages the
-    workers made their own; how near the model comes with longer ones is the bench's to say. Nine trials that happened
-    to differ by more are made once more.
+    Not to the 5 % that is aimed at: a forked worker copies what it shares with its parent when its garbage collector
+    first goes over it, after a number of batches and not of samples, which the model does not have. So 16 samples with
+    two workers are predicted 8 % too high, though its trials agree to 1 %.
     """
-    if statistics.median(errors_of_nine_trials()) > 0.10:
-        assert statistics.median(errors_of_nine_trials()) <= 0.10
-
-
-def errors_of_nine_trials() -> list[float]:
-    """Return how far the model of the trials that were seen is off on the others, as shares."""
     setup = Setup(
         target=f"{Path(__file__).parent / 'targets.py'}:large", arguments={}, device="cpu", seed=0, warm_seconds=0.0
     )
-    records = {}
+    configs = [config(*one) for one in (*SEEN, *UNSEEN)]
     with Supervisor(setup, trial_timeout_seconds=60) as running:
-        for order, one in enumerate([*SEEN, *UNSEEN]):
-            request = TrialRequest(
-                order=order,
-                block=0,
-                phase="screen",
-                config=config(*one),
-                measurement=Measurement(window_seconds=0.2, max_seconds=0.4, real_epoch_seconds=0.0, pause_seconds=1.0),
-                consumer=Consumer(),
-            )
-            records[one] = running.run(request)
+        requests = [request(one, block) for block in range(ROUNDS) for one in configs]
+        trials = by_group([running.run(one) for one in requests])
         probe = running.probe
-    model = resident([records[one] for one in SEEN], probe)
+    model = resident([record for one in SEEN for record in trials[config(*one)]], probe)
     assert model is not None
-    errors = []
     for size, workers in UNSEEN:
-        record = records[size, workers]
-        found = model.of(config(size, workers), reach(record))
-        true = full_queue_peak_bytes([record])
-        assert true is not None
-        errors.append(abs(found.host_bytes / true - 1))
-        assert found.shm_bytes - (shm_peak_bytes([record]) or 0) <= (size << 20) + (1 << 16)
-    return errors
+        found = [(model.of(record.config, reach(record)), record) for record in trials[config(size, workers)]]
+        errors = [one.host_bytes / (full_queue_peak_bytes([record]) or 1) - 1 for one, record in found]
+        assert abs(statistics.mean(errors)) <= 0.10, (size, workers)
+        for one, record in found:
+            assert one.shm_bytes - (shm_peak_bytes([record]) or 0) <= (size << 20) + (1 << 16)
+
+
+def request(asked: LoaderConfig, block: int) -> TrialRequest:
+    return TrialRequest(
+        order=0,
+        block=block,
+        phase="screen",
+        config=asked,
+        measurement=Measurement(window_seconds=0.2, max_seconds=0.4, real_epoch_seconds=0.0, pause_seconds=1.0),
+        consumer=Consumer(),
+    )
