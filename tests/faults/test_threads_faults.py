@@ -35,13 +35,15 @@ def supervisor(name: str) -> Iterator[Supervisor]:
         yield running
 
 
-def trial(running: Supervisor, num_workers: int, *, one_thread: bool = False) -> TrialRecord:
+def trial(
+    running: Supervisor, num_workers: int, *, prefetch_factor: int | None = None, one_thread: bool = False
+) -> TrialRecord:
     record = running.run(
         TrialRequest(
             order=0,
             block=0,
             phase="threads" if one_thread else "screen",
-            config=LoaderConfig.normalised(batch_size=8, num_workers=num_workers),
+            config=LoaderConfig.normalised(batch_size=8, num_workers=num_workers, prefetch_factor=prefetch_factor),
             measurement=Measurement(max_seconds=1.5, real_epoch_seconds=0.0),
             consumer=Consumer(),
             one_thread=one_thread,
@@ -71,9 +73,12 @@ def test_threads_of_blas_are_seen_and_held_to_one() -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 4])
 def test_a_busy_data_set_of_one_thread_is_not_accused(num_workers: int) -> None:
-    """Workers that compute in Python, more of them than CPUs too, have one runnable thread each and all of the mask."""
+    """Workers that compute in Python, more of them than CPUs too, have one runnable thread each and all of the mask.
+
+    Queues are deep: with two batches each, a worker whose turn was taken by a neighbour lets the others wait, idle.
+    """
     with supervisor("Busy") as running:
-        record = trial(running, num_workers)
+        record = trial(running, num_workers, prefetch_factor=16 if num_workers else None)
     assert record.threads.runnable_each is not None
     assert 0.7 <= record.threads.runnable_each <= 1.3
     assert not threads.is_crowded(record.threads, 1.0)
