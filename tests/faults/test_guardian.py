@@ -55,12 +55,14 @@ def test_a_killed_sweep_leaves_no_program_of_its_data_set(name: str, tmp_path: P
     assert left(below) == []
 
 
-def test_a_killed_host_leaves_nothing_and_the_sweep_goes_on(tmp_path: Path) -> None:
-    """SIGKILL of the trial host in mid-trial: its trial is failed, its programs are gone, the next trial is sound."""
+@pytest.mark.parametrize("whom", ["host", "guardian"])
+def test_a_killed_host_leaves_nothing_and_the_sweep_goes_on(whom: str, tmp_path: Path) -> None:
+    """SIGKILL of host or guardian in mid-trial: its trial is failed, its programs are gone, the next trial is sound."""
     notes = tmp_path / "notes"
     with host_of(f"{CLINGING}:in_trial", notes=str(notes)) as running:
         host = running._host.pid
-        killer = threading.Thread(target=lambda: (noted(notes, 6), os.kill(host, signal.SIGKILL)))
+        victim = host if whom == "host" else psutil.Process(host).ppid()
+        killer = threading.Thread(target=lambda: (noted(notes, 6), os.kill(victim, signal.SIGKILL)))
         killer.start()
         killed = running.run(asked(batch_size=8, num_workers=0, measurement=LONG))
         killer.join()

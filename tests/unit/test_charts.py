@@ -48,6 +48,19 @@ def test_the_front_is_ordered_by_memory_and_the_limit_is_drawn() -> None:
     assert "The limit is 900 MiB: 2 of 17 are over it." in chart.says
 
 
+def test_labels_of_close_points_are_apart() -> None:
+    """Pick, fastest and baseline nearly at one place have a place each for their labels, the pick's above."""
+    points = [
+        trade.TradePoint(
+            words="", key=name, host_peak_bytes=900 + place, samples_per_second=100.0, low=99.0, high=101.0,
+            mark="pick" if name == "pick" else "front", label=f"{name}: 2 workers, batch 32",
+        )
+        for place, name in enumerate(("fastest", "baseline", "pick"))
+    ]  # fmt: skip
+    placed = {point.key: point.label_place for point in trade._with_places(points)}
+    assert placed == {"pick": "above left", "fastest": "below left", "baseline": "far above left"}
+
+
 def test_a_far_limit_is_said_and_not_drawn() -> None:
     """A limit far beyond the points would flatten the chart: it is in the sentence alone."""
     result = make_result()

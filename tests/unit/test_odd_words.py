@@ -21,7 +21,7 @@ from loadtune.describe.workload import Workload
 from loadtune.errors import OutputError, TargetError
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
-from loadtune.measure.stream import Stream
+from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
 from loadtune.record.store import RunStore
 from loadtune.run.postmortem import hung
@@ -97,6 +97,29 @@ def test_a_sample_that_raises_at_the_first_look_is_named(raised: type[Exception]
     with pytest.raises(SampleError, match=r"^37$") as seen:
         probe(source, device="cpu", seed=0)
     assert type(seen.value.__cause__) is raised
+
+
+def test_a_sample_that_raises_in_a_list_at_the_first_look_is_named() -> None:
+    """Where a data set fetches lists (``__getitems__``), the index that raises alone is named, too."""
+
+    class Listed(Sized):
+        def __getitems__(self, indices: list[int]) -> list[Any]:
+            return [self[index] for index in indices]
+
+    with pytest.raises(SampleError, match=r"^37$") as seen:
+        probe(source_from_workload(Workload(dataset=Listed(50, KeyError, at=37)), "odd"), device="cpu", seed=0)
+    assert type(seen.value.__cause__) is KeyError
+
+
+def test_a_sample_that_stops_a_whole_epoch_is_no_end_of_it() -> None:
+    """StopIteration of a map-style sample in the epoch that is really run is raised, and no shorter epoch is told."""
+    source = source_from_workload(Workload(dataset=Sized(4, StopIteration, at=2)), "odd")
+    iterator = iter(epoch_loader(source, LoaderConfig(batch_size=1), 0))
+    with pytest.raises(StopIteration):
+        [next_batch(iterator) for _ in range(4)]
+    source = source_from_workload(Workload(dataset=Sized(4)), "odd")
+    iterator = iter(epoch_loader(source, LoaderConfig(batch_size=3), 0))
+    assert [next_batch(iterator) is END for _ in range(3)] == [False, False, True]
 
 
 def test_a_sample_that_stops_an_iteration_is_no_end_of_the_data() -> None:

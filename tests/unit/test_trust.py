@@ -16,7 +16,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Search, SweepPlan
 from loadtune.judge.choose import Choice, choose, judged_rate
 from loadtune.judge.contest import contest
-from loadtune.judge.gain import is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, range_words
 from loadtune.judge.lean import need_bytes
 from loadtune.judge.reasons import chosen_reason
 from loadtune.judge.step_findings import wait_share
@@ -236,6 +236,13 @@ def test_what_a_gain_says(low: float, high: float, known: bool, told: bool) -> N
 def test_the_ends_of_a_gain_have_two_digits() -> None:
     """An interval that says little is not given with more digits than it has."""
     assert range_words(Interval(estimate=2.87, low=0.0312, high=321.4)) == "0.031 to 320"
+
+
+def test_an_end_of_a_gain_near_1_shows_its_side() -> None:
+    """What is told from no gain is not printed as if it held 1, and a narrow interval as one half-width."""
+    assert gain_words(Interval(estimate=2.0, low=1.04, high=3.1)) == "2 × (1.04 to 3.1)"
+    assert gain_words(Interval(estimate=1.5, low=0.998, high=2.3)) == "1.5 × (0.998 to 2.3)"
+    assert gain_words(Interval(estimate=2.1, low=2.0, high=2.2)) == "2.1 ± 0.1 ×"
 
 
 @pytest.mark.parametrize("seed", range(5))

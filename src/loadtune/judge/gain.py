@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from loadtune.record.results import Interval
+from loadtune.units import WIDE_INTERVAL, format_estimate, format_ratio
 
 MOST_SPAN = 2.0
 """An interval that reaches further than this factor from its estimate says nothing of the size of a gain."""
+EXACT = 1e-6
+"""An interval narrower than this share is no interval: nothing varied."""
+_MOST_DIGITS = 5
 
 
 def is_known(gain: Interval) -> bool:
@@ -18,10 +22,20 @@ def is_told(gain: Interval) -> bool:
     return not gain.low <= 1 <= gain.high
 
 
+def gain_words(gain: Interval) -> str:
+    """Return ``2.1 ± 0.1 ×``, or with an interval that is too wide for that by its ends, ``2.1 × (1.04 to 3.3)``."""
+    if gain.high - gain.low < EXACT * gain.estimate:
+        return format_ratio(gain.estimate)
+    if max(gain.high - gain.estimate, gain.estimate - gain.low) > WIDE_INTERVAL * gain.estimate:
+        return f"{_end_words(gain.estimate)} × ({range_words(gain)})"
+    return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
+
+
 def range_words(gain: Interval) -> str:
-    """Return ``0.03 to 320``: the ends, with two digits each."""
-    return f"{_two_digits(gain.low)} to {_two_digits(gain.high)}"
+    """Return ``0.03 to 320``: the ends, with two digits each, or so many that one near 1 shows on which side it is."""
+    return f"{_end_words(gain.low)} to {_end_words(gain.high)}"
 
 
-def _two_digits(value: float) -> str:
-    return f"{float(f'{value:.2g}'):,g}"
+def _end_words(value: float) -> str:
+    shown = (float(f"{value:.{digits}g}") for digits in range(2, _MOST_DIGITS + 1))
+    return f"{next((one for one in shown if one != 1), 1.0):,g}"

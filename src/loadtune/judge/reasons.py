@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
 from loadtune.judge.choose import Choice
-from loadtune.judge.gain import is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, range_words
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import Finding, Interval, TrialResult
-from loadtune.units import format_bytes, format_estimate, format_rate, format_ratio
+from loadtune.units import format_bytes, format_estimate, format_rate
 
-EXACT = 1e-6
-"""An interval narrower than this share is no interval: nothing varied."""
 MOST_PERCENT = 3.0
 """A ratio above this is given as a multiple."""
 TELLING_EPOCH_LOSS = 0.9
@@ -105,14 +103,7 @@ def _gain(choice: Choice) -> str:
     if not is_known(choice.gain):
         return f", the gain over {name} is not known at this noise ({range_words(choice.gain)} ×)"
     change = "" if is_told(choice.gain) else ", no change beyond the noise"
-    return f", {gain_text(choice.gain)} {name}{change}"
-
-
-def gain_text(gain: Interval) -> str:
-    """Return ``2.1 ± 0.1 ×``."""
-    if gain.high - gain.low < EXACT * gain.estimate:
-        return format_ratio(gain.estimate)
-    return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
+    return f", {gain_words(choice.gain)} {name}{change}"
 
 
 def baseline_name(choice: Choice) -> str:

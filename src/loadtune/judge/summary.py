@@ -27,6 +27,7 @@ from loadtune.record.results import (
 )
 
 NOT_REACHED = "it was not measured before the sweep ended"
+NOT_WORTH = "not tried: the search expected nothing of it"
 
 
 def all_configs(
@@ -126,6 +127,11 @@ def _status(config: LoaderConfig, trials: Sequence[TrialRecord], shape: EpochSha
             "failure_reason": last.failure_reason or "it was stopped before it gave a rate",
         }
     return {"status": "interrupted", "failure_reason": NOT_REACHED}
+
+
+def left_out(rows: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
+    """Return the rows of a search that had come to its end: what it did not try was not missed for want of time."""
+    return tuple(replace(row, failure_reason=NOT_WORTH) if row.failure_reason == NOT_REACHED else row for row in rows)
 
 
 def _median(seen: Sequence[SteadyMeasurement], value: Callable[[SteadyMeasurement], float | None]) -> float | None:

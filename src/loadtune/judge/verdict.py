@@ -15,6 +15,7 @@ from loadtune.judge.memory_rows import with_memory
 from loadtune.judge.reasons import baseline_reason, chosen_reason, fastest_reason, row_interval, with_warnings
 from loadtune.judge.reopen import as_compared
 from loadtune.judge.state import State
+from loadtune.judge.summary import left_out
 from loadtune.judge.unique import counting_unique
 from loadtune.record.results import (
     Cost,
@@ -76,7 +77,7 @@ def conclude(
         environment=environment,
         workers_open_ended=plan.space.num_workers == "auto",
     )
-    choice = state.choice()
+    choice, done = state.choice(), is_done(state)
     found = findings(
         Case(
             plan=plan,
@@ -87,7 +88,7 @@ def conclude(
             choice=choice,
             finished=finished,
             resumes=resumes,
-            cut_short=not is_done(state),
+            cut_short=not done,
         )
     )
     prediction = predict(
@@ -110,7 +111,7 @@ def conclude(
         limits=limits,
         probe=probe,
         **_picks(choice, found),
-        trials=rows,
+        trials=left_out(rows) if finished and done and plan.search == "adaptive" else rows,
         findings=found,
         model=model,
         cost=Cost(seconds=elapsed_seconds, trials=len(records)),

@@ -203,23 +203,38 @@ def _drawn(workload: Workload, seed: int, together: Callable[[], int]) -> Iterat
         indices = itertools.chain.from_iterable(permutation(len(dataset), seed + turn) for turn in range(1000))
     several = getattr(dataset, "__getitems__", None)
     for some in iter(lambda: list(itertools.islice(indices, together())), []):
-        yield several(some) if several else [_sample(dataset, index) for index in some]
+        yield _together(several, some) if several else [_named(lambda index: dataset[index], index) for index in some]
+
+
+def _together(several: Callable[[list[Any]], Any], indices: list[Any]) -> Any:
+    """Return samples that are fetched by one call.
+
+    Raises:
+        SampleError: One of them raised alone, too; the index is in the message, what was raised is the cause.
+        Exception: What the call raised, where none does so alone.
+    """
+    try:
+        return several(indices)
+    except Exception:
+        for index in indices:
+            _named(lambda some: several([some]), index)
+        raise
 
 
 def _in_order(workload: Workload) -> Iterator[Any]:
     if isinstance(workload.dataset, IterableDataset):
         yield from workload.dataset
     else:
-        yield from (_sample(workload.dataset, index) for index in range(len(workload.dataset)))
+        yield from (_named(lambda index: workload.dataset[index], index) for index in range(len(workload.dataset)))
 
 
-def _sample(dataset: Any, index: Any) -> Any:
-    """Return a sample of a map-style data set.
+def _named(fetch: Callable[[Any], Any], index: Any) -> Any:
+    """Return what ``fetch`` gives for an index.
 
     Raises:
         SampleError: It raised; the index is in the message, what was raised is the cause.
     """
     try:
-        return dataset[index]
+        return fetch(index)
     except Exception as error:
         raise SampleError(brief(index)) from error

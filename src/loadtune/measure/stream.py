@@ -25,6 +25,8 @@ _CHUNK = 8192
 """Indices turned into Python numbers at a time: a permutation of a billion is drawn without a list of it."""
 
 
+END = object()
+"""Stands for the end of an epoch."""
 _MAP_FETCHER = "_MapDatasetFetcher"
 """Torch's class that asks a map-style data set for samples; that of iterable ones ends with StopIteration itself."""
 
@@ -240,20 +242,15 @@ class Stream:
 
     def next(self) -> Any:
         """Return the next batch."""
-        try:
-            return next(self._iterator)
-        except StopIteration as end:
-            if _is_of_a_sample(end):
-                raise
-            if not self.restarts:
-                raise RuntimeError("the data set ended: a worker's share of it is empty") from None
+        batch = next_batch(self._iterator)
+        if batch is END and not self.restarts:
+            raise RuntimeError("the data set ended: a worker's share of it is empty")
+        if batch is END:
             self.start()
-        try:
-            return next(self._iterator)
-        except StopIteration as end:
-            if _is_of_a_sample(end):
-                raise
-            raise RuntimeError("the loader gave no batch") from None
+            batch = next_batch(self._iterator)
+        if batch is END:
+            raise RuntimeError("the loader gave no batch")
+        return batch
 
     def expected_samples(self) -> int | None:
         """Return how many samples the batch just taken was asked to hold; None where the data set decides."""
@@ -283,6 +280,16 @@ class Stream:
 
     def _workers(self) -> list[Any]:
         return list(getattr(self._iterator, "_workers", ()))
+
+
+def next_batch(iterator: Iterator[Any]) -> Any:
+    """Return the next batch of a loader, or END; a StopIteration that a sample raised is no end, and is raised."""
+    try:
+        return next(iterator)
+    except StopIteration as end:
+        if _is_of_a_sample(end):
+            raise
+        return END
 
 
 def _is_of_a_sample(end: StopIteration) -> bool:

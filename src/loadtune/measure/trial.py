@@ -27,7 +27,7 @@ from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
-from loadtune.measure.stream import Stream, epoch_loader
+from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import Beats
 from loadtune.record.failure import Aftermath
 from loadtune.record.results import WAIT_SHARES, EpochMeasurement, SteadyMeasurement
@@ -412,7 +412,8 @@ def _take_epoch(
 ) -> tuple[int, int] | None:
     """Return the samples and the batches of an epoch; None as soon as there are more than ``most`` samples."""
     samples = batches = 0
-    for batch in loader:
+    iterator = iter(loader)
+    while (batch := next_batch(iterator)) is not END:
         samples += count_samples(batch, config.batch_size)
         batches += 1
         if consumer is not None:

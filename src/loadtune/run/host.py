@@ -19,7 +19,7 @@ from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
 from loadtune.run import building, guardian, postmortem
 from loadtune.run.leftovers import names, sweep_up
-from loadtune.run.process import kill_tree
+from loadtune.run.process import kill_marked, kill_tree
 from loadtune.run.protocol import Channel, Message, Ready, Setup, Started, Unusable
 from loadtune.run.scratch import Scratch
 
@@ -30,6 +30,8 @@ _LOOK_SECONDS = 1.0
 _DEATH_SECONDS = 1.0
 """For the end of a guardian that has done what it can."""
 _STDERR_KEPT = 4000
+_MARK = "TRIAL_HOST_OF_LOADTUNE"
+"""Environment variable that all of a host's processes inherit: by it they are found where nothing links them."""
 
 
 def _temporary_file(size: int = 0) -> BinaryIO:
@@ -74,6 +76,7 @@ class TrialHost:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "loadtune.run.guardian", str(there.fileno()), str(os.getpid())],
                 pass_fds=[there.fileno(), self._beats.fileno()],
+                env={**os.environ, _MARK: self.scratch},
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,
@@ -211,6 +214,8 @@ class TrialHost:
         if not self._has_ended():  # the number of one that was waited for may be another's by now
             kill_tree(self._process.pid)
             self.wait(_DEATH_SECONDS if self._abandoned else ABANDONED_SECONDS)
+        if self._process.returncode in (None, -signal.SIGKILL):  # it may have been the guardian that was killed
+            kill_marked(f"{_MARK}={self.scratch}")
 
     def _has_ended(self) -> bool:
         return self._process.poll() is not None

@@ -16,6 +16,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST_OPEN_FILES = 1 << 20
 """Some programs go through every number that a descriptor could have."""
+_ROUNDS = 20
+"""Of killing: one that is about to be killed may start another."""
 
 
 def adopt_orphans() -> None:
@@ -93,6 +95,35 @@ def kill_tree(root: int) -> tuple[int, ...]:
     for pid in (root, *below):
         kill_group(pid)
     return (root, *below)
+
+
+def kill_marked(entry: str) -> None:
+    """Kill every process whose environment began with this entry, as those below one that was started with it have.
+
+    Args:
+        entry: As in ``NAME=value``. A process that changed its own environment since keeps what it began with.
+    """
+    wanted, own = entry.encode(), os.getpid()
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _processes() if pid != own and wanted in _environment(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal()]
+    return []
+
+
+def _environment(pid: int) -> list[bytes]:
+    """Return what the environment of a process was when it began; nothing of one that has ended, or is another's."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def _prctl(option: int, value: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
-from loadtune.judge.gain import is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, range_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
@@ -67,7 +67,7 @@ def gain_number(result: RunResult) -> str | None:
         return None
     if not is_known(gain):
         return "not known"
-    return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
+    return gain_words(gain)
 
 
 def gain_sentence(result: RunResult) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from loadtune.judge.memory import needed_bytes
@@ -13,6 +13,18 @@ from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, cha
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words, short_words
 from loadtune.units import format_bytes, format_count, format_rate, format_share
+
+_WIDTH, _HEIGHT = 560, 300
+_LETTER_WIDTH, _LINE_HEIGHT = 6.5, 16.0
+"""Of a label, about."""
+_LABEL_OFFSETS: dict[str, dict[str, Any]] = {
+    f"{place} {side}": {"align": align, "dx": dx, "dy": dy}
+    for place, dy in (("above", -12), ("below", 17), ("far above", -29), ("far below", 34))
+    for side, align, dx in (("left", "right", -10), ("right", "left", 10))
+}
+"""From its point to its label, the best place first."""
+
+_Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +42,7 @@ class TradePoint:
     label: str
     """Drawn beside the point; empty for most."""
     label_place: str = ""
-    """Where: the pick's above, the others' below, since those two are often close; to the side that has room."""
+    """Where it is drawn, a key of ``_LABEL_OFFSETS``: to the side that has room, and over no other label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +63,7 @@ def trade(result: RunResult) -> Trade | None:
     if len(rows) < 2:  # noqa: PLR2004 - one point is no trade
         return None
     on_front = _unbeaten(rows)
-    middle = max(needed_bytes(row) or 0 for row in rows) / 2
-    points = tuple(
-        _trade_point(result, row, front=row.config_id in on_front, left=(needed_bytes(row) or 0) > middle)
-        for row in rows
-    )
+    points = _with_places([_trade_point(result, row, front=row.config_id in on_front) for row in rows])
     unbeaten = (point for row, point in zip(rows, points, strict=True) if row.config_id in on_front)
     front = tuple(sorted(unbeaten, key=lambda point: point.host_peak_bytes))
     limit = result.limits.host_memory_bytes
@@ -76,7 +84,7 @@ def _unbeaten(rows: Sequence[TrialResult]) -> set[str]:
     return found
 
 
-def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool) -> TradePoint:
+def _trade_point(result: RunResult, row: TrialResult, *, front: bool) -> TradePoint:
     names = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
     label = next((name for name, pick in names if pick is not None and pick.config_id == row.config_id), "")
     rate = row.samples_per_second or 0.0
@@ -89,8 +97,39 @@ def _trade_point(result: RunResult, row: TrialResult, *, front: bool, left: bool
         high=row.samples_per_second_high if row.samples_per_second_high is not None else rate,
         mark=mark_of(row, front=front),
         label=f"{label}: {short_words(row.config)}" if label else "",
-        label_place=f"{'above' if label == 'pick' else 'below'} {'left' if left else 'right'}",
     )
+
+
+def _with_places(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
+    """Return the points with a place for each label: the pick's first, above its point where it can be."""
+    most_bytes = max(point.host_peak_bytes for point in points) or 1
+    most_rate = max(point.high for point in points) or 1.0
+    taken: list[_Box] = []
+    placed: dict[str, str] = {}
+    for point in sorted((one for one in points if one.label), key=lambda one: one.mark != "pick"):
+        across, down = point.host_peak_bytes / most_bytes, 1 - point.samples_per_second / most_rate
+        side = "left" if across > 1 / 2 else "right"
+        boxes = {
+            place: _label_box(point.label, across * _WIDTH, down * _HEIGHT, offsets)
+            for place, offsets in _LABEL_OFFSETS.items()
+            if place.endswith(side)
+        }
+        free = (place for place, box in boxes.items() if not any(_overlap(box, other) for other in taken))
+        placed[point.key] = next(free, next(iter(boxes)))
+        taken.append(boxes[placed[point.key]])
+    return tuple(replace(point, label_place=placed.get(point.key, "")) for point in points)
+
+
+def _label_box(label: str, x: float, y: float, offsets: Mapping[str, Any]) -> _Box:
+    """Return what a label covers, in the units of the drawing: left, right, top and bottom."""
+    width = _LETTER_WIDTH * len(label)
+    left = x + offsets["dx"] - (width if offsets["align"] == "right" else 0.0)
+    middle = y + offsets["dy"]
+    return left, left + width, middle - _LINE_HEIGHT / 2, middle + _LINE_HEIGHT / 2
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def key_of(row: TrialResult) -> str:
@@ -163,19 +202,11 @@ def draw_trade(chart: Trade) -> str:
     ]
     if chart.limit_bytes is not None:
         layers += _limit_layers(chart.limit_bytes / divisor, x)
-    return to_svg(alt.layer(*layers).properties(width=560, height=300), "Rate against host memory")
+    return to_svg(alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT), "Rate against host memory")
 
 
 def _shown(chart: Trade) -> Sequence[TradePoint]:
     return thinned(chart.points, lambda point: point in chart.front or point.label != "")
-
-
-_LABEL_OFFSETS = {
-    "above left": {"align": "right", "dx": -10, "dy": -12},
-    "above right": {"align": "left", "dx": 10, "dy": -12},
-    "below left": {"align": "right", "dx": -8, "dy": 17},
-    "below right": {"align": "left", "dx": 8, "dy": 17},
-}
 
 
 def _label_layers(base: Any, place: str, **offsets: Any) -> list[Any]:
