@@ -294,14 +294,13 @@ def test_five_thousand_configurations_are_forecast_quickly() -> None:
     standing = standings(state)
 
     def seconds(configs: tuple[LoaderConfig, ...]) -> float:
-        took = []
-        for _ in range(3):
-            began = time.process_time()
-            assert forecast(state, configs, standing) is not None
-            took.append(time.process_time() - began)
-        return min(took)
+        began = time.process_time()
+        assert forecast(state, configs, standing) is not None
+        return time.process_time() - began
 
-    assert seconds(large) - seconds(large[:50]) <= 0.1
+    # In turns: the fit, which both pay for, takes longer than what is asked about.
+    took = [(seconds(large), seconds(large[:50])) for _ in range(5)]
+    assert min(of_all for of_all, _ in took) - min(of_few for _, of_few in took) <= 0.1
 
 
 def test_a_grid_of_a_thousand_takes_no_longer_than_one_of_a_hundred() -> None:

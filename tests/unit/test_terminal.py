@@ -133,8 +133,8 @@ def test_only_what_was_measured_again_is_called_so() -> None:
 def test_a_wide_gain_is_told_by_its_ends() -> None:
     """A half-width of more than a third of the gain gives way to the interval's two ends."""
     wide = make_result(gain=Interval(estimate=3.2, low=2.0, high=5.4))
-    assert "3 × (2 to 5) the rate over an epoch of torch's defaults" in printed(wide, 200)
-    assert "<b>3</b> × (2 to 5)" in page.render(wide)
+    assert "3.2 × (2 to 5.4) the rate over an epoch of torch's defaults" in printed(wide, 200)
+    assert "<b>3.2</b> × (2 to 5.4)" in page.render(wide)
 
 
 def test_a_gain_that_spans_more_than_a_factor_of_two_is_not_known() -> None:
