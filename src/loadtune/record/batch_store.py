@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtune.errors import OutputError
+from loadtune.errors import OutputError, RunDirectoryError
 from loadtune.record.batch_size import SCHEMA, BatchSizeResult, StepProbe
 from loadtune.record.files import cause, write_atomically
 
@@ -62,6 +62,47 @@ class BatchStore:
             write_atomically(self.path / RESULT, to_json(result))
         except OSError as error:
             raise OutputError(f"'{self.path}' cannot be written: {cause(error)}") from error
+
+
+def read_probes(path: Path) -> tuple[StepProbe, ...]:
+    """Return the probes that a directory keeps, in their order; a last line that was not written whole is left out.
+
+    Raises:
+        RunDirectoryError: They are damaged, or cannot be read.
+    """
+    file = path / PROBES
+    try:
+        *lines, _ = file.read_bytes().split(b"\n")
+        return tuple(msgspec.json.decode(line, type=StepProbe) for line in lines)
+    except OSError as error:
+        raise RunDirectoryError(f"'{file}' cannot be read: {cause(error)}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
+
+
+def read_result(path: Path) -> BatchSizeResult | None:
+    """Return the result that a directory keeps; None where the search did not come to its end.
+
+    Raises:
+        RunDirectoryError: It is damaged, of another version, or cannot be read.
+    """
+    file = path / RESULT
+    if not file.exists():
+        return None
+    try:
+        data = msgspec.json.decode(file.read_bytes())
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            raise RunDirectoryError(f"'{file}' is no result that this version reads: its schema is not {SCHEMA}")
+        return msgspec.convert(data, BatchSizeResult)
+    except OSError as error:
+        raise RunDirectoryError(f"'{file}' cannot be read: {cause(error)}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
+
+
+def is_search(path: Path) -> bool:
+    """Return whether a directory holds a search for a batch size."""
+    return (path / PROBES).is_file()
 
 
 def to_json(result: BatchSizeResult) -> bytes:

@@ -13,6 +13,7 @@ import msgspec
 
 from loadtune.describe.plan import SweepPlan
 from loadtune.errors import LoadtuneError, OutputError, RunDirectoryError
+from loadtune.record.batch_store import is_search
 from loadtune.record.files import HALF_WRITTEN, cause, require_possible, why_not_writable, write_atomically
 from loadtune.record.journal import Journal, JournalWriter, read_journal
 from loadtune.record.lock import DirectoryLock
@@ -307,7 +308,8 @@ def _run_file(place: Path) -> tuple[Path, dict[str, Any]]:
         what = (
             "holds no run: there is no run.json in it" if place.is_dir() else "is no run directory: it does not exist"
         )
-        raise RunDirectoryError(f"'{place}' {what}")
+        hint = "it holds a search for a batch size, which `loadtune show` prints" if is_search(place) else None
+        raise RunDirectoryError(f"'{place}' {what}", hint=hint)
     data = _decoded(file)
     if data.get("schema") != SCHEMA:
         raise RunDirectoryError(f"'{file}' is no run that this version reads: its schema is not {SCHEMA}")

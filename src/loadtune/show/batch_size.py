@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 
@@ -23,6 +23,16 @@ _RESOURCES = {"host": "host", "address_space": "address space", "device": "devic
 def print_probe(probe: StepProbe, console: Console) -> None:
     """Print one probe as a line."""
     console.print(plain(probe_line(probe)), markup=False, soft_wrap=True)
+
+
+def print_search(probes: Iterable[StepProbe], result: BatchSizeResult | None, console: Console, *, quiet: bool) -> None:
+    """Print a search that was kept: its probes unless that is too much, then what was found, if it came to that."""
+    for probe in () if quiet else probes:
+        print_probe(probe, console)
+    if result is not None:
+        print_batch_size(result, console)
+    else:
+        console.print("The search did not come to its end: these are the probes that it had made.", soft_wrap=True)
 
 
 def print_batch_size(result: BatchSizeResult, console: Console) -> None:
