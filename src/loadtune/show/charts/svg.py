@@ -45,7 +45,13 @@ def rows_of(rows: list[dict[str, Any]]) -> Any:
     """Return the rows as data that stands in the chart itself."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    return alt.InlineData(values=rows)
+    class SharedRows(alt.InlineData):
+        """Copies of a chart share them: Altair makes one with each thing that is added, and rows are never changed."""
+
+        def __deepcopy__(self, memo: Any) -> SharedRows:
+            return self
+
+    return SharedRows(values=rows)
 
 
 def chart_of(rows: list[dict[str, Any]]) -> Any:
@@ -73,7 +79,7 @@ def to_svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, *, ha
     """
     import vl_convert  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    specification = chart.configure(**_configuration()).to_dict()
+    specification = chart.configure(**_configuration()).to_dict(validate=False)
     drawn = str(vl_convert.vegalite_to_svg(specification, allowed_base_urls=[]))
     return _for_a_page(drawn, title, hatched=hatched)
 
