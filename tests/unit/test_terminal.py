@@ -198,7 +198,10 @@ def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()
     text = printed(make_result(best=result.baseline), 200)
-    assert "That is torch's defaults (0 workers, batch 64): nothing measured is told to be better." in text
+    assert (
+        "That is torch's defaults (0 workers, batch 64): nothing measured within the limits is told to be better."
+        in text
+    )
 
 
 def test_a_run_without_a_length_or_memory_is_printed() -> None:

@@ -19,6 +19,7 @@ from loadtune.record.failure import Alone, FailureEvidence
 from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.show.leaders import marks
 from loadtune.show.summary import gain_number, gain_sentence
+from loadtune.units import Size
 
 BASE = LoaderConfig(batch_size=64)
 GRID = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (0, 1, 2))
@@ -430,6 +431,29 @@ def test_samples_that_were_never_loaded_are_named_where_others_failed() -> None:
     assert found(concluded([*whole, failed]), "LT033") is None
     other = replace(failed, failure_kind="shm_full")
     assert found(concluded([*records, other]), "LT033") is None
+
+
+def test_a_limit_that_decided_is_told_as_that() -> None:
+    """Where what is told to be faster is over a limit, reason and LT007 name it, and nothing is put down to noise."""
+    limit = Limits(host_memory=Size(bytes=360 * MIB))
+    machine = Machine(
+        rate=lambda config: 1000.0 if config.num_workers < 2 else 9000.0,
+        peak=lambda config: (335 + 14 * config.num_workers) * MIB,
+        trial_sd=0.03,
+    )
+    plan = SweepPlan(target="cifar10", limits=limit)
+    limits = MemoryLimits(host_memory_bytes=360 * MIB)
+    result = concluded(machine.sweep(plan, GRID, limits=limits), plan=plan, limits=limits)
+    finding = found(result, "LT007")
+    assert finding is not None
+    assert finding.message.startswith("nothing within the limits is told to be faster than torch's defaults")
+    needs = "but needs 363 MiB of host memory, over the limit of 360 MiB"
+    assert needs in finding.message
+    assert "2 workers would give 9" in finding.message
+    assert finding.advice == "to have it, raise the limit: --host-memory 363MiB"
+    assert result.best is not None
+    assert needs in result.best.reason
+    assert "nothing measured within the limits is told to be better" in (gain_sentence(result) or "")
 
 
 def test_nothing_is_as_fast_as_can_be_told() -> None:

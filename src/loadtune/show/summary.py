@@ -76,7 +76,8 @@ def gain_sentence(result: RunResult) -> str | None:
         return None
     name = baseline_words(result.baseline.config)
     if _picked_baseline(result):
-        return f"That is {name}: nothing measured is told to be better."
+        out = any(row.status == "ok" and row.within_limits is False for row in result.trials)
+        return f"That is {name}: nothing measured{' within the limits' if out else ''} is told to be better."
     number, gain = gain_number(result), result.gain
     if number is None or gain is None:
         return None
