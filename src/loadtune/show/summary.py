@@ -9,7 +9,7 @@ from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Pick, RunResult
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -228,12 +228,12 @@ def workload_sentence(result: RunResult) -> str:
     samples = f", {counted(probe.dataset_samples, 'sample')}" if probe.dataset_samples is not None else ""
     cores = f"{format_cpus(machine.usable_cpus)} usable core{'' if machine.usable_cpus == 1 else 's'}"
     device = f", {plain(probe.accelerator)}" if probe.accelerator else ""
-    return f"{name}{samples} · {cores}, {_memory_words(result)}{device}"
+    return f"{name}{samples} · {cores}, {memory_words(machine, result.limits)}{device}"
 
 
-def _memory_words(result: RunResult) -> str:
+def memory_words(machine: Environment, limits: MemoryLimits) -> str:
     """Return the limit of host memory in force, and what the machine has where that is more."""
-    has, limit = result.environment.host_memory_limit_bytes, result.limits.host_memory_bytes
+    has, limit = machine.host_memory_limit_bytes, limits.host_memory_bytes
     if limit is None or limit >= has:
         return f"{format_bytes(has)} of memory"
     return f"{format_bytes(limit)} of memory allowed, of {format_bytes(has)}"
