@@ -190,7 +190,7 @@ def test_a_gain_that_is_not_known_is_not_given() -> None:
     assert result.best is not None
     assert result.gain.high > 10 * result.gain.low
     assert finding is not None
-    assert finding.message.startswith("the gain over torch's defaults with batch 64 is not known: ")
+    assert finding.message.startswith("the gain over torch's defaults with batch 64 is not known at this noise: ")
     assert "2 trials of the choice and 2 of them" in finding.message
     assert "is not known at this noise" in result.best.reason
     assert "see LT001, LT031" in result.best.reason

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from loadtune.judge.case import Case
 from loadtune.judge.evidence import by_group, deciding, group_of, steady_table
-from loadtune.judge.gain import is_known, range_words
+from loadtune.judge.gain import is_known, unknown_words
 from loadtune.judge.reasons import baseline_name, counted, label
 from loadtune.judge.statistics import trend
 from loadtune.judge.surer import advice
@@ -46,8 +46,7 @@ def unknown_gain(case: Case) -> Finding | None:
     return Finding(
         code="LT031",
         severity="warning",
-        message=f"the gain over {baseline_name(case.choice)} is not known: {range_words(gain)} times their rate, which "
-        f"is all that {trials} say at this noise",
+        message=f"the gain over {baseline_name(case.choice)} is {unknown_words(gain)}, which is all that {trials} say",
         advice=advice(case, row, TELLING_GAIN),
         numbers={"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high},
     )

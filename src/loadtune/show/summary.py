@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
@@ -61,13 +61,8 @@ def baseline_words(config: LoaderConfig) -> str:
 
 
 def gain_number(result: RunResult) -> str | None:
-    """Return ``1.91 ± 0.05 ×``, ``not known``, or None where there is nothing to compare."""
-    gain = result.gain
-    if gain is None or _picked_baseline(result):
-        return None
-    if not is_known(gain):
-        return "not known"
-    return gain_words(gain)
+    """Return ``1.91 ± 0.05 ×``, ``at least 7.9 ×``, ``not known``, or None where there is nothing to compare."""
+    return None if result.gain is None or _picked_baseline(result) else gain_words(result.gain)
 
 
 def gain_sentence(result: RunResult) -> str | None:
@@ -84,7 +79,7 @@ def gain_sentence(result: RunResult) -> str | None:
     over = " over an epoch" if result.probe.dataset_samples is not None else ""
     steady = f"the steady rate there is {estimate_words(result.baseline)}"
     if not is_known(gain):
-        return f"The gain over {name} is not known at this noise: {range_words(gain)} times its rate{over}; {steady}."
+        return f"The gain{over} against {name} is {unknown_words(gain)}; {steady}."
     if not is_told(gain):
         return f"{number} the rate{over} of {name}: no change beyond the noise."
     first = "" if _both_measured_again(result) else ", which is not confirmed by fresh trials of both"
