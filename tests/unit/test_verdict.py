@@ -132,6 +132,29 @@ def test_a_baseline_outside_of_the_grid_is_not_blamed() -> None:
     assert message == "no configuration asked for was measured in the time budget of 60.0 s"
 
 
+def test_each_cause_is_named_with_its_count() -> None:
+    """A batch larger than the data set is refused with drop_last; without it the time ran out: both are said."""
+    space = SearchSpace.parse(batch_size="5000", num_workers="0,1,2", pin_memory="off", drop_last="both")
+    plan = SweepPlan(target="x", space=space, time_budget_seconds=8.0)
+    cut = replace(
+        a_record(space.configs()[0], status="interrupted"),
+        drop_last=(False, True),
+        failure_kind=None,
+        failure_reason="the time budget ended while it was measured",
+    )
+    result = concluded([cut], configs=space.configs(), plan=plan, probe=a_probe(dataset_samples=4000))
+    said = lack(result.trials, plan, result.probe)
+    assert said.cause == "time"
+    assert said.sentence == (
+        "no configuration asked for could be measured: 3 not measured in the time budget of 8.00 s; "
+        "3 refused: batch size 5,000 is larger than the data set (4,000 samples), and drop_last leaves out its only "
+        "batch"
+    )
+    finding = found(result, "LT013")
+    assert finding is not None
+    assert "--time-budget" in finding.advice
+
+
 def test_want_of_memory_is_told_from_a_limit() -> None:
     """A configuration that failed for want of memory, or whose peak is unknown under a limit, is named as that."""
     starved = [replace(a_record(config, status="failed"), failure_kind="host_oom") for config in GRID]
