@@ -180,6 +180,16 @@ def test_noise_is_admitted() -> None:
     assert "12 of them, the most that are made, would give about ±4." in finding.advice
 
 
+def test_noise_beyond_the_rate_itself_is_a_factor() -> None:
+    """Trials that differ tenfold give no percentage: LT001 says the factor, before and after more trials."""
+    finding = found(concluded(verified({BASE: (1000.0, 20.0, 9000.0), GRID[1]: (900.0, 40.0, 8000.0)})), "LT001")
+    assert finding is not None
+    assert "not known to better than a factor of" in finding.message
+    assert "where ±2.0 % was asked for" in finding.message
+    assert "trials of one configuration differ by a factor of" in finding.advice
+    assert "would leave it not known to better than a factor of" in finding.advice
+
+
 def test_the_time_that_is_advised_would_do() -> None:
     """Where time helps, LT001 names as much as the noise needs, and sweeps of that length are about as precise."""
     noise = {"window_sd": 0.02, "trial_sd": 0.02}

@@ -12,7 +12,7 @@ from loadtune.judge.statistics import trend
 from loadtune.judge.surer import advice
 from loadtune.judge.verify import half_width_share
 from loadtune.record.results import Finding, TrialRecord
-from loadtune.units import format_estimate, format_seconds, format_share
+from loadtune.units import format_estimate, format_half_width, format_seconds, format_share
 
 TELLING_DRIFT = 0.05
 """A change of the machine's speed by less is not worth a word."""
@@ -30,8 +30,8 @@ def precision(case: Case) -> Finding | None:
     return Finding(
         code="LT001",
         severity="warning",
-        message=f"noise-limited: the rate of the choice is {rate}, ±{format_share(share)} where ±{format_share(asked)} "
-        "was asked for",
+        message=f"noise-limited: the rate of the choice is {rate}, {format_half_width(share)} where "
+        f"{format_half_width(asked)} was asked for",
         advice=advice(case, row, asked),
         numbers={"half_width_share": share, "precision": asked},
     )

@@ -10,7 +10,7 @@ from loadtune.judge.contest import steady_contest
 from loadtune.judge.evidence import fresh
 from loadtune.judge.statistics import PRIOR_TRIAL_SD
 from loadtune.record.results import TrialResult
-from loadtune.units import format_cpus, format_share
+from loadtune.units import format_cpus, format_half_width, format_number, format_share
 
 SURE = 2.0
 """Standard errors in half of a 95 % interval."""
@@ -35,9 +35,14 @@ def advice(case: Case, row: TrialResult, share: float) -> str:
     budget = f", as with --time-budget {math.ceil(most)}s" if most <= LONGEST_SECONDS else ""
     return (
         f"±{format_share(share, 0)} is out of reach at this noise, where trials of one configuration differ by "
-        f"{format_share(sd, 0)}: {verify.MAX_BLOCKS} of them, the most that are made, would give about "
-        f"±{format_share(reached)}{budget}; {quiet_words(case)}"
+        f"{_spread_words(sd)}: {verify.MAX_BLOCKS} of them, the most that are made, would "
+        f"{'give about' if reached <= 1 else 'leave it'} {format_half_width(reached)}{budget}; {quiet_words(case)}"
     )
+
+
+def _spread_words(sd: float) -> str:
+    """Return a standard deviation of a log rate: as a share where it is small, else as a factor."""
+    return format_share(sd, 0) if sd <= 1 else f"a factor of {format_number(math.exp(sd))}"
 
 
 def trial_sd(case: Case) -> float:

@@ -13,6 +13,7 @@ from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
+    UNKNOWN,
     format_bytes,
     format_count,
     format_cpus,
@@ -39,8 +40,8 @@ def headline(result: RunResult) -> str:
 
 def pick_rate(pick: Pick) -> str:
     """Return ``3,032 ± 33 samples/s (95 %)``."""
-    rate = pick.samples_per_second
-    return f"{format_estimate(rate.estimate, rate.low, rate.high)} (95 %)"
+    words = estimate_words(pick)
+    return words if words.endswith(UNKNOWN) else f"{words} (95 %)"
 
 
 def reason_sentence(pick: Pick) -> str:
