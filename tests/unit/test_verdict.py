@@ -247,6 +247,30 @@ def test_no_steady_state_is_reported() -> None:
     finding = found(concluded(records), "LT003")
     assert finding is not None
     assert "2 workers, batch 64" in finding.message
+    assert "a cache is still filling" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("others", "load", "advised"),
+    [
+        (1.2, 0.0, "other work took 1.2 of the 2 usable CPUs during these trials: close other programs"),
+        (0.0, 3.4, "a cache is still filling"),
+        (None, 3.4, "close other programs: the load average was 3.4 on 2 usable CPUs"),
+    ],
+)
+def test_what_is_not_steady_under_other_work_is_put_down_to_that(
+    others: float | None, load: float, advised: str
+) -> None:
+    """Where other work was seen during the trials, or before where that is not known, LT003 advises quiet."""
+    records = verified(
+        {config: (by_workers(config),) * 3 for config in GRID},
+        steady=False,
+        measured_seconds=1.0,
+        others_cpu_seconds=others,
+    )
+    finding = found(concluded(records, environment=an_environment(load_average=load)), "LT003")
+    assert finding is not None
+    assert advised in finding.advice
 
 
 @pytest.mark.parametrize(("ways", "said"), [("---", True), ("+++", True), ("-+-", False), ("+-+", False)])

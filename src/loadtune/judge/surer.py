@@ -69,10 +69,15 @@ def _needed_seconds(case: Case, row: TrialResult, trials: int) -> float:
     return MARGIN * max(case.plan.time_budget_seconds, spent + missing * per_block)
 
 
+def is_loaded(case: Case) -> bool:
+    """Return whether other programs ran before the sweep: a load average of a quarter of the usable CPUs or more."""
+    return (case.environment.load_average or 0.0) >= case.environment.usable_cpus / 4
+
+
 def quiet_words(case: Case) -> str:
     """Return what to do about the noise, with the load that there was before the sweep."""
     load, cpus = case.environment.load_average, case.environment.usable_cpus
-    if load is None or load < cpus / 4:
+    if not is_loaded(case):
         return "keep other work off this machine"
     seen = f"the load average was {load:.1f} on {format_cpus(cpus)} usable CPU{'' if cpus == 1 else 's'}"
     return f"close other programs: {seen} before the sweep began"
