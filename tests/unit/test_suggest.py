@@ -167,3 +167,42 @@ def test_completion_knows_every_command(shell: str, capsys: Printed) -> None:
     assert [verb for verb in VERBS if verb not in script] == []
     assert "batch-size" in script
     assert "fail-above" in script
+
+
+def test_a_choice_that_was_not_measured_again_is_called_that(run_folder: Path, capsys: Printed) -> None:
+    """The pick of the run was measured again; what a smaller limit leaves was not, and comment and JSON say so."""
+    words = "# It was not measured again: its rate may be flattered."
+    assert main(["suggest", str(run_folder)]) == 0
+    assert words not in capsys.readouterr().out
+    assert main(["suggest", str(run_folder), "--host-memory", "550MiB"]) == 0
+    assert words in capsys.readouterr().out
+    assert main(["suggest", str(run_folder), "--host-memory", "550MiB", "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    row = next(row for row in read_kept(run_folder).result.trials if row.config_id == said["config_id"])  # type: ignore[union-attr]
+    assert said["measured_again"] is row.measured_again is False
+
+
+def test_what_was_over_the_runs_own_limits_can_be_chosen_under_wider_ones(tmp_path: Path, capsys: Printed) -> None:
+    """As the help page says: what was measured and over a limit is chosen where a wider one is given."""
+    probe, environment = a_probe(), an_environment(usable_cpus=4.0)
+    space = SearchSpace(batch_size=(64,), num_workers=(0, 2), pin_memory=(False,), drop_last=(False,))
+    plan = SweepPlan(target="cifar10", space=space, limits=Limits(host_memory=Size(bytes=400 * MIB)))
+    header = RunHeader(
+        target="cifar10",
+        command=("loadtune", "sweep"),
+        started_at="2031-05-04T10:11:12+00:00",
+        environment=environment,
+        plan=plan,
+        limits=MemoryLimits(host_memory_bytes=400 * MIB),
+        probe=probe,
+    )
+    machine = Machine(rate=lambda config: RATES[config.num_workers])
+    machine.sweep(plan, space.configs(), probe=probe, limits=header.limits)
+    with RunStore.create(tmp_path / "run") as store:
+        store.open(header)
+        for record in machine.records:
+            store.append(record)
+        store.finish(conclude(header, machine.records, elapsed_seconds=machine.elapsed, finished=True))
+    for options, workers in (([], 0), (["--host-memory", "1GiB"], 2)):
+        assert main(["suggest", str(tmp_path / "run"), "--format", "json", *options]) == 0
+        assert json.loads(capsys.readouterr().out)["loader_kwargs"]["num_workers"] == workers

@@ -36,6 +36,7 @@ def as_json(result: RunResult, pick: Pick) -> str:
         "samples_per_second": {"estimate": rate.estimate, "low": rate.low, "high": rate.high},
         "host_peak_bytes": pick.host_peak_bytes,
         "gpu_peak_bytes": pick.gpu_peak_bytes,
+        "measured_again": _measured_again(result, pick),
         "reason": plain(pick.reason),
     }
     return json.dumps(said, indent=1, allow_nan=False)
@@ -106,7 +107,20 @@ def _comments(result: RunResult, pick: Pick) -> Sequence[str]:
     """Return where the settings come from, as comments: rate, memory, machine."""
     lines = (
         f"loadtune: {config_words(pick.config)}: {summary.pick_rate(pick)}",
+        *_flattered(result, pick),
         summary.workload_sentence(result),
         *summary.limit_sentences(result),
     )
     return tuple(f"# {plain(line)}" for line in lines)
+
+
+def _measured_again(result: RunResult, pick: Pick) -> bool:
+    row = result.trial(pick.config_id)
+    return row is not None and row.measured_again
+
+
+def _flattered(result: RunResult, pick: Pick) -> Sequence[str]:
+    """Return that the rate is the best of many, where it was not measured again after the choice."""
+    if _measured_again(result, pick):
+        return ()
+    return ("It was not measured again: its rate may be flattered. A sweep with these limits measures it again.",)
