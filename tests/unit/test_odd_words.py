@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_store import header_of
 from torch.utils.data import Dataset, IterableDataset
 
@@ -19,6 +21,7 @@ from factories import make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import OutputError, TargetError
+from loadtune.measure.checksums import compare
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
 from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
@@ -109,6 +112,52 @@ def test_a_sample_that_raises_in_a_list_at_the_first_look_is_named() -> None:
     with pytest.raises(SampleError, match=r"^37$") as seen:
         probe(source_from_workload(Workload(dataset=Listed(50, KeyError, at=37)), "odd"), device="cpu", seed=0)
     assert type(seen.value.__cause__) is KeyError
+
+
+class Together(Sized):
+    """Gives 48 KiB a sample, all of a list at once, in whatever form it is told."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(400)
+        self.form = form
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        time.sleep(0.0005 * len(indices))
+        pictures = torch.zeros(len(indices), 3, 64, 64)
+        if self.form == "nothing":
+            raise StopIteration
+        if self.form == "columns":
+            return {"x": pictures, "y": torch.zeros(len(indices), dtype=torch.int32)}
+        return (one.clone() for one in pictures)
+
+
+def as_it_is(batch: Any) -> Any:
+    return batch
+
+
+@pytest.mark.parametrize(("form", "collate", "label_bytes"), [("columns", as_it_is, 4), ("generator", list, 0)])
+def test_a_sample_of_columns_or_of_a_generator_has_its_own_size(form: str, collate: Any, label_bytes: int) -> None:
+    """What ``__getitems__`` gives is counted by the indices asked for: 48 KiB and its time, not those of sixteen."""
+    source = source_from_workload(Workload(dataset=Together(form), collate_fn=collate), "odd")
+    seen = probe(source, device="cpu", seed=0)
+    assert seen.bytes_per_sample == 3 * 64 * 64 * 4 + label_bytes
+    assert 0.0005 <= (seen.seconds_per_sample or 0.0) < 0.008
+    assert (seen.tensors_per_batch, seen.tensors_per_sample) == ((2.0, 0.0) if label_bytes else (0.0, 1.0))
+
+
+@pytest.mark.parametrize("form", ["columns", "generator"])
+def test_columns_and_generators_are_compared_too(form: str) -> None:
+    """What workers load of them is what one process loads; nothing is left out for a mistake of the comparison."""
+    seen = compare(Workload(dataset=Together(form)), (), seconds_per_sample=0.02, seed=0)
+    assert (seen.samples, seen.differing) == (8, 0)
+
+
+def test_a_list_that_stops_an_iteration_is_told_as_that() -> None:
+    """StopIteration of ``__getitems__`` for several, and for each alone: at the first look it names the sample."""
+    source = source_from_workload(Workload(dataset=Together("nothing")), "odd")
+    with pytest.raises(SampleError) as seen:
+        probe(source, device="cpu", seed=0)
+    assert type(seen.value.__cause__) is StopIteration
 
 
 def test_a_sample_that_stops_a_whole_epoch_is_no_end_of_it() -> None:

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from loadtune.describe.workload import Workload
 from loadtune.measure import page_cache
 from loadtune.measure.aside import aside
+from loadtune.measure.fetch import several
 from loadtune.measure.fingerprints import Fingerprint, fingerprint, seed_all
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.measure.open_files import OpenFile, offset, open_anew
@@ -138,8 +139,9 @@ def _twice(task: _Task, places: Sequence[int]) -> tuple[Prints, Prints]:
 def _print_of(task: _Task, place: int) -> Fingerprint:
     seed_all(task.seed % _PRIME + place)
     dataset, index = task.workload.dataset, task.indices[place]
-    together = getattr(dataset, "__getitems__", None)
-    return fingerprint(together([index])[0] if together is not None else dataset[index])
+    at_once = several(dataset)
+    given = dataset[index] if at_once is None else at_once([index])
+    return fingerprint(list(given) if isinstance(given, Iterator) else given)
 
 
 class _Prints(Dataset[tuple[int, Fingerprint]]):
