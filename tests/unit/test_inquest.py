@@ -182,6 +182,18 @@ def test_a_process_that_dies_at_a_sample_names_it() -> None:
     assert closed.reason.endswith("alone in one process sample 2 ends it: it was killed by SIGSEGV")
 
 
+def test_a_process_that_dies_at_the_whole_batch_names_no_sample() -> None:
+    """SIGSEGV behind the last of two samples, where they are put together: both loaded."""
+    asked = inquest(ScriptedHost())
+    failure = asked.raised(RAISED, "", now=0.0, left_seconds=60.0)
+    for sample in ("1", "2", None):
+        asked.hear(Trying(sample=sample))
+    closed = asked.close(failure, int(signal.SIGSEGV))
+    assert asked.evidence is not None
+    assert asked.evidence.alone == Alone(loaded=2, died="was killed by SIGSEGV")
+    assert closed.reason.endswith("alone in one process putting the batch together ends it: it was killed by SIGSEGV")
+
+
 def test_a_trial_whose_host_cannot_be_built_again_is_recorded() -> None:
     """The host dies with a trial and the data set is gone: the trial's row is there, and the next trial says why."""
     host = ScriptedHost([EOFError("gone")])

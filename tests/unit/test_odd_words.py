@@ -17,15 +17,19 @@ import torch
 from test_store import header_of
 from torch.utils.data import Dataset, IterableDataset
 
-from factories import make_record, make_result
+from factories import make_probe, make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import OutputError, TargetError
+from loadtune.judge.cause import with_alone
+from loadtune.judge.remedy import advice
+from loadtune.measure.alone import Suspects
 from loadtune.measure.checksums import compare
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
 from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
+from loadtune.record.failure import Alone, Failure, FailureEvidence
 from loadtune.record.store import RunStore
 from loadtune.run.postmortem import hung
 from loadtune.run.protocol import Channel, Unusable
@@ -158,6 +162,40 @@ def test_a_list_that_stops_an_iteration_is_told_as_that() -> None:
     with pytest.raises(SampleError) as seen:
         probe(source, device="cpu", seed=0)
     assert type(seen.value.__cause__) is StopIteration
+
+
+class Pairs(Sized):
+    """Gives any list in columns, but none in which there are two of the indices it is told, nor one that is alone."""
+
+    def __init__(self, *, apart: tuple[int, ...] = (), never_alone: int = -1) -> None:
+        super().__init__(400)
+        self.apart, self.never_alone = set(apart), never_alone
+
+    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        if len(self.apart & set(indices)) > 1 or indices == [self.never_alone]:
+            raise ValueError("a bad list")
+        return {"x": torch.tensor(indices)}
+
+
+def test_samples_that_fail_only_together_are_loaded_together_too() -> None:
+    """What raises for the whole list is said to be of the list; what raises for a list of one alone is no cause."""
+    apart = Suspects(dataset=Pairs(apart=(2, 3)), collate=as_it_is, batches=[[1, 2, 3]], in_lists=True)
+    seen = apart.load(5.0, lambda _: None)
+    assert (seen.loaded, seen.sample, seen.together, seen.raised) == (3, None, True, "ValueError: a bad list")
+    failure = with_alone(Failure(kind="worker_error", reason="ValueError: a bad list"), seen, 3)
+    assert failure.reason.startswith("the samples load one by one, but not together: ValueError: a bad list")
+    advised = advice("worker_error", LoaderConfig(batch_size=3), make_probe(), FailureEvidence(alone=seen))
+    assert "dataset.__getitems__(INDICES)" in advised
+    well = Suspects(dataset=Pairs(never_alone=2), collate=as_it_is, batches=[[1, 2, 3]], in_lists=True)
+    assert well.load(5.0, lambda _: None) == Alone(loaded=3, all_well=True)
+
+
+def test_columns_whose_batch_is_well_alone_are_said_to_be() -> None:
+    """They have no element 0, and nothing is said of one: no mistake of the loading alone is taken for theirs."""
+    for form in ("columns", "generator"):
+        dataset = Together(form)
+        suspects = Suspects(dataset=dataset, collate=as_it_is, batches=[[1, 2], [3, 4]], in_lists=True)
+        assert suspects.load(5.0, lambda _: None) == Alone(loaded=4, all_well=True)
 
 
 def test_a_sample_that_stops_a_whole_epoch_is_no_end_of_it() -> None:

@@ -102,6 +102,10 @@ def _worker(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> 
     alone = evidence.alone
     if alone is None:
         return None
+    if alone.together:
+        return (
+            "load the batch in one call, without a loader: dataset.__getitems__(INDICES), which failure_evidence lists"
+        )
     if alone.sample is not None:
         return f"load the sample by itself, without a loader: dataset[{alone.sample}]"
     if alone.all_well:

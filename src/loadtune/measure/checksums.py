@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from loadtune.describe.workload import Workload
 from loadtune.measure import page_cache
 from loadtune.measure.aside import aside
-from loadtune.measure.fetch import several
+from loadtune.measure.fetch import of_one
 from loadtune.measure.fingerprints import Fingerprint, fingerprint, seed_all
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.measure.open_files import OpenFile, offset, open_anew
@@ -139,9 +139,7 @@ def _twice(task: _Task, places: Sequence[int]) -> tuple[Prints, Prints]:
 def _print_of(task: _Task, place: int) -> Fingerprint:
     seed_all(task.seed % _PRIME + place)
     dataset, index = task.workload.dataset, task.indices[place]
-    at_once = several(dataset)
-    given = dataset[index] if at_once is None else at_once([index])
-    return fingerprint(list(given) if isinstance(given, Iterator) else given)
+    return fingerprint(of_one(dataset, index))
 
 
 class _Prints(Dataset[tuple[int, Fingerprint]]):

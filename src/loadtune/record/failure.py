@@ -80,6 +80,8 @@ class Alone:
     """Whether these are all there were, and their batches could be put together."""
     sample: str | None = None
     """Index of the one that raised, or that ended the process or the time; None where it was putting them together."""
+    together: bool = False
+    """Whether it was all samples of a batch in one call, where each of them loads by itself."""
     raised: str = ""
     """Exception and message, in a line; empty where nothing was raised."""
     traceback: str = ""
