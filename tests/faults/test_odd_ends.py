@@ -49,6 +49,15 @@ def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
     assert stopped.failure_evidence.open_files_first is not None
 
 
+def test_a_data_set_that_can_be_gone_through_once_is_told_so() -> None:
+    """With 0 workers and with 2 the reason is the same: no word of shards, nor of workers that ended as they should."""
+    with host_of(f"{ODD}:once", timeout=20.0) as running:
+        alone, workers = (running.run(asked(batch_size=8, num_workers=count)) for count in (0, 2))
+    for record in (alone, workers):
+        assert (record.status, record.failure_kind) == ("failed", "user_error")
+        assert record.failure_reason == "the data set gives its samples only once: its __iter__ must start anew"
+
+
 def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
     """One that waits for an hour is given its second, and the error has file, line and function, and the stack."""
     setup = msgspec.structs.replace(

@@ -27,7 +27,7 @@ from loadtune.measure.alone import Suspects
 from loadtune.measure.checksums import compare
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
-from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
+from loadtune.measure.stream import END, DataEndedError, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
 from loadtune.record.failure import Alone, Failure, FailureEvidence
 from loadtune.record.store import RunStore
@@ -35,7 +35,7 @@ from loadtune.run.postmortem import hung
 from loadtune.run.protocol import Channel, Unusable
 from loadtune.run.stands import parse, silent
 from loadtune.units import brief
-from loadtune.workloads.source import source_from_workload
+from loadtune.workloads.source import Source, source_from_workload
 
 
 class Sized(Dataset[Any]):
@@ -225,6 +225,17 @@ def test_a_sample_that_stops_an_iteration_is_no_end_of_the_data() -> None:
     stream = Stream(source_from_workload(Workload(dataset=Nothing()), "odd"), LoaderConfig(batch_size=4), 0)
     stream.start()
     with pytest.raises(RuntimeError, match="share of it is empty"):
+        stream.next()
+
+
+def test_a_loader_that_can_be_gone_through_once_is_told_so() -> None:
+    """A loader of its own kind that is its own iterator: its second pass is empty, and that is said."""
+    batches = iter([torch.zeros(4), torch.zeros(4)])
+    source = Source(name="odd", workload=None, build_loader=lambda _: batches, baseline=LoaderConfig(batch_size=4))
+    stream = Stream(source, LoaderConfig(batch_size=4), 0)
+    stream.start()
+    assert [len(stream.next()) for _ in range(2)] == [4, 4]
+    with pytest.raises(DataEndedError, match="the loader gives its batches only once"):
         stream.next()
 
 

@@ -19,6 +19,7 @@ from loadtune.measure import accelerator
 from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes
 from loadtune.measure.consumer import Consumer
+from loadtune.measure.stream import DataEndedError
 from loadtune.measure.witness import FETCHING
 from loadtune.record import shared_memory
 from loadtune.record.failure import Aftermath, ProcessEnd
@@ -41,7 +42,7 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
     _hush()
     frames = list(_frames(error))
     iterator = next((one for frame in frames if (one := _iterator_of(frame)) is not None), iterator)
-    workers = ended_workers(iterator)
+    workers = () if isinstance(error, DataEndedError) else ended_workers(iterator)
     suspects = _suspects(error, iterator, workers, frames)
     free, total = accelerator.free_bytes(consumer.device) or (None, None)
     seen = Aftermath(

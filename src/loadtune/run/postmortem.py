@@ -65,6 +65,8 @@ PATTERNS: tuple[tuple[FailureKind, str], ...] = (
 )
 """Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
 
+_OURS = "DataEndedError"
+"""What loadtune itself raises: its sentence needs no name."""
 _OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batch", "shards")
 """What a worker's own exception cannot mean: its words are those of the data set then, which reads pickles itself."""
 _LOGGED: tuple[FailureKind, ...] = ("shards",)
@@ -100,7 +102,7 @@ def explain_exception(
     # Lines of source say nothing about what happened.
     said = "\n".join(line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    "))
     last = last_line(message) or "no message"
-    reason = last if last.startswith(type_name) else f"{type_name}: {last}"
+    reason = last if last.startswith(type_name) or type_name == _OURS else f"{type_name}: {last}"
     if aftermath is not None and aftermath.workers:
         return _worker_ended(aftermath.workers, stderr)
     if aftermath is not None and aftermath.sample is not None:
