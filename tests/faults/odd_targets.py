@@ -33,7 +33,15 @@ def _deaf() -> None:
     time.sleep(3600)
 
 
-DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf}
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit() -> None:
+    os._exit(7)
+
+
+DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit}
 
 
 class Odd(Dataset[Any]):

@@ -58,6 +58,15 @@ def test_a_data_set_that_can_be_gone_through_once_is_told_so() -> None:
         assert record.failure_reason == "the data set gives its samples only once: its __iter__ must start anew"
 
 
+def test_a_measuring_process_that_ends_is_told_what_to_do_about_that_end() -> None:
+    """SIGTERM and exit code 7 are no kill for want of memory: the step asks who sends the one and calls the other."""
+    with host_of(f"{ODD}:odd", timeout=20.0) as running:
+        terminated, exited = (running.run(asked(batch_size=size, num_workers=0)) for size in (6, 7))
+    assert (terminated.failure_kind, exited.failure_kind) == ("trial_killed", "trial_killed")
+    assert "find out who sends SIGTERM" in (terminated.failure_advice or "")
+    assert "find what ends the measuring process with exit code 7" in (exited.failure_advice or "")
+
+
 def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
     """One that waits for an hour is given its second, and the error has file, line and function, and the stack."""
     setup = msgspec.structs.replace(

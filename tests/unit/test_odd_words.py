@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
 from loadtune.measure.stream import END, DataEndedError, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
-from loadtune.record.failure import Alone, Failure, FailureEvidence
+from loadtune.record.failure import Alone, Failure, FailureEvidence, ProcessEnd
 from loadtune.record.store import RunStore
 from loadtune.run.postmortem import hung
 from loadtune.run.protocol import Channel, Unusable
@@ -237,6 +238,27 @@ def test_a_loader_that_can_be_gone_through_once_is_told_so() -> None:
     assert [len(stream.next()) for _ in range(2)] == [4, 4]
     with pytest.raises(DataEndedError, match="the loader gives its batches only once"):
         stream.next()
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"signal": "SIGSEGV"}, r"native code crashed \(SIGSEGV\).*python -X faulthandler"),
+        ({"signal": "SIGTERM"}, "find out who sends SIGTERM"),
+        ({"exit_code": 7}, "with exit code 7: the data set, or a library, calls exit"),
+        ({"signal": "SIGKILL"}, "dmesg"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "worker"), [("trial_killed", None), ("worker_killed", 1)])
+def test_the_step_after_a_death_is_that_of_its_signal(
+    kind: str, worker: int | None, end: dict[str, Any], words: str
+) -> None:
+    """A crash, a signal from outside, an exit and a kill each have their own; only a kill asks the kernel's log."""
+    ended = ProcessEnd(worker=worker, **end)
+    evidence = FailureEvidence(trial=ended) if worker is None else FailureEvidence(workers=(ended,))
+    advised = advice(kind, LoaderConfig(batch_size=4), make_probe(), evidence)
+    assert re.search(words, advised)
+    assert ("dmesg" in advised) == (ended.signal == "SIGKILL")
 
 
 def test_an_index_that_cannot_be_shown_is_described() -> None:
