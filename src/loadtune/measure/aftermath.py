@@ -53,6 +53,7 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
         open_files_limit=read_process_limits().open_files,
         device_free_bytes=free,
         device_total_bytes=total,
+        is_loading=any(frame.f_code.co_filename.endswith(FETCHING) for frame in frames),
         sample=_sample(frames),
         batch=tuple(brief(index) for index in suspects.indices[:_MOST_INDICES]) if suspects else (),
     )

@@ -64,6 +64,8 @@ class Aftermath:
     device_free_bytes: int | None = None
     """On the whole device, whoever uses the rest; None without one, or where it does not answer any more."""
     device_total_bytes: int | None = None
+    is_loading: bool = False
+    """Whether it was raised in this process while the samples of a batch were fetched."""
     sample: str | None = None
     """Index of the sample that raised in this process."""
     batch: tuple[str, ...] = ()

@@ -68,7 +68,7 @@ PATTERNS: tuple[tuple[FailureKind, str], ...] = (
 _OURS = "DataEndedError"
 """What loadtune itself raises: its sentence needs no name."""
 _OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batch", "shards")
-"""What a worker's own exception cannot mean: its words are those of the data set then, which reads pickles itself."""
+"""What an exception of a sample cannot mean: its words are those of the data set, which reads pickles itself."""
 _LOGGED: tuple[FailureKind, ...] = ("shards",)
 """Said on standard error by loaders that run."""
 _NOISE = re.compile(
@@ -111,8 +111,8 @@ def explain_exception(
         return Failure(kind="pin_memory", reason=reason)
     if type_name in _BROKEN_LINES and (kind := _kind(clean(stderr), without=_LOGGED)) is not None:
         return Failure(kind=kind, reason=f"{reason}; a worker's last words: {last_line(clean(stderr))}")
-    in_worker = "in DataLoader worker process" in message
-    return Failure(kind=_kind(said, without=_OF_START if in_worker else ()) or "user_error", reason=reason)
+    of_a_sample = "in DataLoader worker process" in message or (aftermath is not None and aftermath.is_loading)
+    return Failure(kind=_kind(said, without=_OF_START if of_a_sample else ()) or "user_error", reason=reason)
 
 
 def _worker_ended(workers: Sequence[ProcessEnd], stderr: str) -> Failure:
