@@ -77,6 +77,22 @@ def test_a_pickle_that_a_sample_reads_is_none_that_is_sent() -> None:
     assert alone.failure_reason == "sample 37 raised EOFError: Ran out of input"
 
 
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("mute", "MuteError: <exception str() failed>; alone in one process sample 37 raises MuteError: "),
+        ("two arguments", "sample 37 raises PairError: a broken pair, in a worker and alone in one process"),
+        ("newlines", "sample 37 raises ValueError, in a worker and alone in one process"),
+    ],
+)
+def test_an_exception_that_torch_cannot_make_again_is_told_as_it_was(deed: str, reason: str) -> None:
+    """Without words, of several arguments, of newlines alone: type, words and sample are those of the worker's own."""
+    (record,) = records("anywhere", request(num_workers=2), deed=deed)
+    assert record.failure_kind == "worker_error"
+    assert (record.failure_reason or "").startswith(reason)
+    assert "in misbehave" in record.stderr_tail
+
+
 def test_the_last_of_ten_thousand_samples_is_found() -> None:
     """9,999 raises in a worker and alone, in any order of batches, and its traceback is the true one; 0 workers too."""
     wanted = [

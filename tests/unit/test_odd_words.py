@@ -30,9 +30,9 @@ from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
 from loadtune.measure.stream import END, DataEndedError, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
-from loadtune.record.failure import Alone, Failure, FailureEvidence, ProcessEnd
+from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence, HandedOn, ProcessEnd
 from loadtune.record.store import RunStore
-from loadtune.run.postmortem import hung
+from loadtune.run.postmortem import explain_exception, hung
 from loadtune.run.protocol import Channel, Unusable
 from loadtune.run.stands import parse, silent
 from loadtune.units import brief
@@ -259,6 +259,25 @@ def test_the_step_after_a_death_is_that_of_its_signal(
     advised = advice(kind, LoaderConfig(batch_size=4), make_probe(), evidence)
     assert re.search(words, advised)
     assert ("dmesg" in advised) == (ended.signal == "SIGKILL")
+
+
+GROUP = """Caught ExceptionGroup in DataLoader worker process 0.
+  + Exception Group Traceback (most recent call last):
+  |   File "/mine.py", line 3, in __getitem__
+  | ExceptionGroup: many (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | ValueError: a
+    +---------------- 2 ----------------
+    | OSError: [Errno 24] Too many open files
+    +------------------------------------
+"""
+
+
+def test_a_group_of_exceptions_is_told_by_its_own_words() -> None:
+    """Not by a part's, nor by the line that is drawn below it, nor as the RuntimeError that torch makes of it."""
+    seen = Aftermath(handed_on=HandedOn(type_name="ExceptionGroup", message=GROUP))
+    failure = explain_exception("RuntimeError", "(its message cannot be read)", aftermath=seen)
+    assert failure == Failure(kind="worker_error", reason="ExceptionGroup: many (2 sub-exceptions)")
 
 
 def test_an_index_that_cannot_be_shown_is_described() -> None:

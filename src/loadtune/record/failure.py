@@ -50,6 +50,15 @@ class ProcessEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOn:
+    """What torch hands on of an exception in a worker, before it makes another of it, which may not be possible."""
+
+    type_name: str
+    message: str
+    """Where it was raised, and the end of its traceback there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
     """What the process that takes the batches sees when something raises, before its workers are gone."""
 
@@ -64,6 +73,8 @@ class Aftermath:
     device_free_bytes: int | None = None
     """On the whole device, whoever uses the rest; None without one, or where it does not answer any more."""
     device_total_bytes: int | None = None
+    handed_on: HandedOn | None = None
+    """What a worker raised, where it was that."""
     is_loading: bool = False
     """Whether it was raised in this process while the samples of a batch were fetched."""
     sample: str | None = None
