@@ -17,7 +17,7 @@ HELP = (
 NOTES = (
     "Exit codes: 0 done, 2 something given cannot be used, 3 nothing that was measured meets the limits. "
     "What the run measured and held to be over its limits can be chosen under wider ones; what it never measured, "
-    "since it was refused or not tried, cannot: a sweep measures it. Of a choice that was not measured again this is said."
+    "since it was refused or not tried, cannot: a sweep measures it. A choice not measured again is called that."
 )
 READS_SETTINGS = False
 
