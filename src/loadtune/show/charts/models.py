@@ -195,7 +195,7 @@ def _scatter(
     line = chart_of(ends).encode(x=over_x, y=over_y)
     label = chart_of(ends[1:]).encode(x=over_x, y=over_y)
     size = alt.condition("datum.pick", alt.value(150), alt.value(50))
-    text = {"fill": INK, "fontSize": 12, "aria": False}
+    text = {"fill": INK, "aria": False}
     return alt.layer(
         line.mark_line(stroke=INK, strokeDash=[5, 4], opacity=0.7, aria=False),
         label.mark_text(**text, align="left", dx=6, text=reference),
