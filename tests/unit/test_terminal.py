@@ -194,6 +194,27 @@ def test_one_of_a_kind_is_singular() -> None:
     assert "cifar10, 1 sample · " in summary.workload_sentence(result)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_than_perfect_sharing_is_doubted_where_it_is_printed(workers: int) -> None:
+    """An epoch that beats KBT/W by a fifth says that T was too high, in the terminal and the page; by 5 %, nothing."""
+
+    def told(share: float) -> tuple[str, str]:
+        result = make_result()
+        seconds = {"kbt_epoch_seconds": share * 10.0 * max(workers, 1), "epoch_seconds": 10.0}
+        rows = tuple(
+            dataclasses.replace(row, **seconds) if row.num_workers == workers else row for row in result.trials
+        )
+        row = next(row for row in rows if row.num_workers == workers and row.status == "ok")
+        pick = dataclasses.replace(result.best, config=row.config, config_id=row.config_id)
+        rows = tuple(dataclasses.replace(one, chosen=one.config_id == row.config_id) for one in rows)
+        changed = with_trials(dataclasses.replace(result, best=pick), rows)
+        return printed(changed, 300), page.render(changed)
+
+    for doubtful, fine in zip(told(1.2), told(1.05), strict=True):
+        assert "T, from one short look in the main process, came out too high" in doubtful
+        assert "came out too high" not in fine
+
+
 def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()
