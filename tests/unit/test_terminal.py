@@ -215,6 +215,22 @@ def test_more_than_perfect_sharing_is_doubted_where_it_is_printed(workers: int) 
         assert "came out too high" not in fine
 
 
+def test_the_pick_has_one_figure_of_memory() -> None:
+    """Where the end of an epoch needs 1 MiB more than was seen, terminal and page say that alone of the pick."""
+    result = make_result()
+    assert result.best is not None
+    sizes = {"host_peak_bytes": 667 * 2**20, "predicted_host_peak_bytes": 668 * 2**20}
+    rows = (
+        dataclasses.replace(row, **sizes) if row.config_id == result.best.config_id else row for row in result.trials
+    )
+    changed = with_trials(result, tuple(rows))
+    assert "668 MiB" in printed(changed, 200)
+    assert "667 MiB" not in printed(changed, 200)
+    trials = page.render(changed).split("All trials")[1].split("<details>")[0]
+    assert "668 MiB" in trials
+    assert "667 MiB" not in trials
+
+
 def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()

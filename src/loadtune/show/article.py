@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.words import worker_words
@@ -98,7 +99,7 @@ def _time_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
 def _bytes_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     if trial.kbm_epoch_bytes is None:
         return None
-    seen = f"{format_bytes(trial.host_peak_bytes)} in use at the peak"
+    seen = f"{format_bytes(needed_bytes(trial))} in use at the peak"
     if trial.bytes_per_batch is not None:
         ahead = trial.config.batches_in_flight
         verb = "is" if ahead == 1 else "are"
