@@ -68,6 +68,33 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert "    dataset, batch_size=256, num_workers=2," in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_no_line_ends_in_blanks(width: int) -> None:
+    """What is copied from a terminal has no blanks at the ends of its lines, tables and paddings included."""
+    stream = io.StringIO()
+    print_result(make_result(), Console(file=stream, width=width, color_system=None))
+    assert not [line for line in stream.getvalue().splitlines() if line != line.rstrip()]
+
+
+def test_a_row_of_leaders_stands_for_both_values_of_drop_last() -> None:
+    """No row of the table names drop_last, which others of the same trials would not; the pick's own line does."""
+    table, _, below = printed(make_result(), 200).partition("Pick: ")
+    assert "drop_last" not in table
+    assert below.startswith("2 workers, batch 256, drop_last: ")
+    leading = page.render(make_result()).split("The leaders</h2>")[1].split("</section>")[0]
+    assert "drop_last" not in leading
+
+
+def test_columns_go_before_a_cell_wraps() -> None:
+    """At 80 columns with wide intervals the epoch makes room, and what a row is stands on one line."""
+    wide = {"samples_per_second_low": 1400.0, "samples_per_second_high": 16300.0}
+    rows = (dataclasses.replace(row, **wide) for row in make_result().trials)
+    result = dataclasses.replace(make_result(), fastest=make_result().best)
+    for row in (table := printed(with_trials(result, tuple(rows)), 80).partition("Pick: ")[0]).splitlines():
+        assert not row.startswith(" " * 40)
+    assert "pick, fastest" in table
+
+
 def test_the_result_says_what_to_do() -> None:
     """Pick, interval, reason, gain, fastest, limit, code, models, findings and cost are all there."""
     text = printed(make_result(), 200)
@@ -266,8 +293,8 @@ def test_markup_in_a_name_is_shown_as_text() -> None:
     assert "[bold red]x[/] :smile:" in text
 
 
-def test_the_plain_listener_writes_one_line_a_trial() -> None:
-    """Where there is no terminal each trial is one line: configuration, rate and memory, or the reason."""
+def test_the_plain_listener_writes_a_line_a_trial() -> None:
+    """Where there is no terminal a trial is a line: configuration, rate, memory, or the reason; at most 80 columns."""
     stream = io.StringIO()
     listener = PlainListener(stream)
     listener.preparing(PLAN)
@@ -279,9 +306,11 @@ def test_the_plain_listener_writes_one_line_a_trial() -> None:
     listener.finished(make_result())
     assert stream.getvalue().splitlines() == [
         "preparing cifar10",
-        "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at most 1.0 GiB",
+        "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at",
+        "    most 1.0 GiB",
         "12.0 s, first look: 2 workers, batch 256: 2,835 samples/s, 412 MiB",
-        "12.0 s, first look: 2 workers, batch 256: failed, <script>alert('x')</script> [bold red]x[/] red =1+1 | `a` second line",  # noqa: E501
+        "12.0 s, first look: 2 workers, batch 256: failed, <script>alert('x')</script>",
+        "    [bold red]x[/] red =1+1 | `a` second line",
     ]
 
 

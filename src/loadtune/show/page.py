@@ -151,7 +151,7 @@ def _leaders(result: RunResult) -> DataTable:
     header = ("configuration", "samples/s (95 %)", "epoch", "host memory", "")
     rows = (
         (
-            config_words(row.config),
+            leaders.row_words(row),
             leaders.trial_rate(row),
             format_seconds(row.epoch_seconds),
             format_bytes(needed_bytes(row)),
