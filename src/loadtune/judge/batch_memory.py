@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.record.batch_size import Bound, LoaderHolds, Resource, StepMeasurement, StepProbe
+from loadtune.units import BYTES
 
 LEAST_GROWTH_BYTES = 16 << 20
 """Less than this between two probes may be anything: an arena of the allocator, a cache of a library."""
+
+_ASKED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) ?(bytes|B|[KMGT]iB)\b", re.IGNORECASE)
+"""What torch and numpy say of an allocation that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,25 @@ def predicted_largest(found: dict[str, Line], bounds: Sequence[Bound]) -> tuple[
     """Return the batch size at which the first limit is reached, and that limit; infinite where none is in sight."""
     reached = [(found[bound.resource].largest(bound.limit_bytes), bound) for bound in bounds if bound.resource in found]
     return min(reached, key=lambda pair: pair[0]) if reached else (math.inf, None)
+
+
+def largest_below(ran: StepProbe, failed: StepProbe, bound: Bound) -> float | None:
+    """Return the batch size that reaches a limit by what a batch that did not fit would have needed at least.
+
+    That is what it had and what it asked for in vain; None where that is not told.
+    """
+    asked = _asked_bytes(failed.measured.error_message) if failed.measured is not None else 0
+    had, took = failed.used_bytes.get(bound.resource), ran.used_bytes.get(bound.resource)
+    if not asked or had is None or took is None or had + asked <= bound.limit_bytes:
+        return None
+    line = _through([(ran.batch_size, took), (failed.batch_size, had + asked)])
+    return line.largest(bound.limit_bytes) if line is not None else None
+
+
+def _asked_bytes(message: str) -> int:
+    """Return what an allocation asked for that failed, by the words of the error; 0 where they do not tell."""
+    found = _ASKED.search(message)
+    return round(float(found[1]) * BYTES.get(found[2].upper(), 1)) if found is not None else 0
 
 
 def bytes_per_sample(probes: Sequence[StepProbe]) -> float:
