@@ -3,7 +3,7 @@
 The same model and the same limit for all, on the CPU, each in a process of its own that begins with nothing imported.
 The truth is a bisection to the last sample, each size tried in a fresh process for three optimiser steps and an
 evaluation. What each way found is tried in the same manner.
-Needs ``pip install -e .[bench]`` (accelerate, lightning, toma). ``python bench/batch_size.py`` keeps a report; with
+Needs ``pip install -e .[bench]`` (accelerate, lightning, toma). Without arguments it keeps a report; with
 names of ways it runs these only.
 """
 
@@ -181,11 +181,11 @@ WAYS: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 ABOUT = f"""A model of {LAYERS} ReLU layers of {HIDDEN:,} numbers, whose memory is activations, trained with Adam on the
 CPU under an address space of {LIMIT_GIB} GiB (RLIMIT_AS, `ulimit -v`). The truth is the largest batch with which a
-fresh process takes {STEPS} optimiser steps and an evaluation, by bisection to the last sample. Each way runs in a process of
-its own under the same limit. Those that shrink begin at {MOST:,}, those that grow at {START}; accelerate multiplies by
-0.9 until it fits and toma by 0.5, so how near they come is a matter of where they begin. Lightning's margin, by which
-its binary search takes 5 % off what it found, is 0 here. *Afresh* says whether a fresh process takes the same steps with
-what was found. The time is that of the whole process, imports included.
+fresh process takes {STEPS} optimiser steps and an evaluation, by bisection to the last sample. Each way runs in a
+process of its own under the same limit. Those that shrink begin at {MOST:,}, those that grow at {START}; accelerate
+multiplies by 0.9 until it fits and toma by 0.5, so how near they come is a matter of where they begin. Lightning's
+margin, by which its binary search takes 5 % off what it found, is 0 here. *Afresh* says whether a fresh process takes
+the same steps with what was found. The time is that of the whole process, imports included.
 """
 
 

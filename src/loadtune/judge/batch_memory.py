@@ -86,8 +86,11 @@ def predicted_largest(found: dict[str, Line], bounds: Sequence[Bound]) -> tuple[
 def largest_below(ran: StepProbe, failed: StepProbe, bound: Bound) -> float | None:
     """Return the batch size that reaches a limit by what a batch that did not fit would have needed at least.
 
-    That is what it had and what it asked for in vain; None where that is not told.
+    That is what it had and what it asked for in vain; None where that is not told. One that was through a step lacked
+    little, and its peak is that of the step: what it asked for does not come on top.
     """
+    if failed.measured is not None and failed.measured.steps:
+        return float(failed.batch_size)
     asked = _asked_bytes(failed.measured.error_message) if failed.measured is not None else 0
     had, took = failed.used_bytes.get(bound.resource), ran.used_bytes.get(bound.resource)
     if not asked or had is None or took is None or had + asked <= bound.limit_bytes:

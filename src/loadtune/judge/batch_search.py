@@ -160,10 +160,11 @@ class Search:
     def _below(self, high: float) -> Ask:
         """Return one below a batch that did not fit: by what it needed, or else a little."""
         ran = next(one for one in self._probes if one.batch_size == self._low and one.fit == "fits")
-        size = largest_below(ran, self._above, self._binding) if self._above and self._binding else None
+        is_first = [one.fit for one in self._probes].count("out_of_memory") == 1
+        size = largest_below(ran, self._above, self._binding) if is_first and self._above and self._binding else None
         if size is None:
             return self._ask(self._between(BACK_OFF * high), "bisect", "a little below the one that did not fit")
-        return self._ask(self._between((1 - MARGIN) * size), "bisect", "by what the one that did not fit asked for")
+        return self._ask(self._between((1 - MARGIN) * size), "bisect", "by what the one that did not fit lacked")
 
     def _halve(self, high: float) -> Ask:
         middle = math.sqrt(self._low * high) if high > 2 * self._low else (self._low + high) / 2
