@@ -74,8 +74,10 @@ def search(
             had = round(0.98 * LIMIT)
             steps = 1 if used < 1.01 * LIMIT else 0  # by a little it comes through a first step
             error = replace(measured(answer.batch_size, had), steps=steps, error_message=words(answer.batch_size))
-            row = replace(row, measured=error, used_bytes={"host": had})
-        probes.append(replace(row, seconds=min(took, plan.probe_timeout_seconds)))
+            row = replace(row, kind="host_oom", measured=error, used_bytes={"host": had})
+        probes.append(
+            replace(row, seconds=min(took, plan.probe_timeout_seconds), predicted_bytes=answer.predicted_bytes)
+        )
         assert len(probes) < 40
 
 
@@ -141,7 +143,6 @@ def line(batch_size: int) -> float:
 
 WORDS = {
     "torch": "DefaultCPUAllocator: can't allocate memory: you tried to allocate {} bytes. Error code 12",
-    "device": "CUDA out of memory. Tried to allocate {:.2f} MiB. GPU 0 has a total capacity of 8.00 GiB",
     "numpy": "Unable to allocate {:.2f} MiB for an array with shape (64, 64) and data type float32",
     "nothing": "bad allocation",
 }
@@ -162,6 +163,7 @@ def test_what_an_allocation_asked_for_leads_to_the_largest(said: str) -> None:
     assert found.largest is not None
     assert 0.98 * truth(memory) <= found.largest <= truth(memory)
     assert len(probes) == (6 if said == "nothing" else 5)
+    assert probes[-1].predicted_bytes["host"] == pytest.approx(memory(found.largest), rel=0.01)
     assert [one.fit for one in probes].count("out_of_memory") == 1
 
 

@@ -52,14 +52,19 @@ def lines(probes: Sequence[StepProbe], bounds: Sequence[Bound]) -> dict[str, Lin
     """Return the line of each resource through the two largest batches that were measured to their end.
 
     The last secant, and not a fit through all: libraries choose other algorithms for larger batches, and what matters
-    is what comes next. A resource that did not grow between the two has no line.
+    is what comes next. Where a larger one was out of memory, the line is as steep as what that needed at least. A
+    resource that did not grow between the two has no line.
     """
     found: dict[str, Line] = {}
     for bound in bounds:
         points = {probe.batch_size: probe.used_bytes[bound.resource] for probe in probes if _tells(probe, bound)}
-        line = _through(sorted(points.items())[-2:])
-        if line is not None:
-            found[bound.resource] = line
+        ran = sorted(points.items())[-2:]
+        needed = sorted(
+            need for probe in probes if (need := _needed(probe, bound)) and need[0] > max(points, default=0)
+        )
+        through = (_through(ran), _through([*ran[-1:], *needed[:1]]))
+        if any(through):
+            found[bound.resource] = max((line for line in through if line), key=lambda line: line.slope)
     return found
 
 
@@ -83,20 +88,17 @@ def predicted_largest(found: dict[str, Line], bounds: Sequence[Bound]) -> tuple[
     return min(reached, key=lambda pair: pair[0]) if reached else (math.inf, None)
 
 
-def largest_below(ran: StepProbe, failed: StepProbe, bound: Bound) -> float | None:
-    """Return the batch size that reaches a limit by what a batch that did not fit would have needed at least.
+def _needed(probe: StepProbe, bound: Bound) -> tuple[int, int] | None:
+    """Return a batch that was out of memory and what it needed at least: what it had, and what it asked for in vain.
 
-    That is what it had and what it asked for in vain; None where that is not told. One that was through a step lacked
-    little, and its peak is that of the step: what it asked for does not come on top.
+    None where its error does not tell, and of one that was through a step: what it asked for is not on top of its peak.
     """
-    if failed.measured is not None and failed.measured.steps:
-        return float(failed.batch_size)
-    asked = _asked_bytes(failed.measured.error_message) if failed.measured is not None else 0
-    had, took = failed.used_bytes.get(bound.resource), ran.used_bytes.get(bound.resource)
-    if not asked or had is None or took is None or had + asked <= bound.limit_bytes:
+    measured, had = probe.measured, probe.used_bytes.get(bound.resource)
+    of_it = probe.kind == ("device_oom" if bound.resource == "device" else "host_oom")
+    if probe.fit != "out_of_memory" or not of_it or measured is None or measured.steps or had is None:
         return None
-    line = _through([(ran.batch_size, took), (failed.batch_size, had + asked)])
-    return line.largest(bound.limit_bytes) if line is not None else None
+    asked = _asked_bytes(measured.error_message)
+    return (probe.batch_size, had + asked) if asked else None
 
 
 def _asked_bytes(message: str) -> int:

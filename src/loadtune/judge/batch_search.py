@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtune.judge.batch_memory import Line, bytes_per_sample, largest_below, lines, predicted_largest
+from loadtune.judge.batch_memory import Line, bytes_per_sample, lines, predicted_largest
 from loadtune.judge.batch_pace import reach
 from loadtune.record.batch_size import BatchSizePlan, Bound, Purpose, StepProbe
 from loadtune.units import format_bytes, format_count, format_seconds
@@ -158,13 +158,11 @@ class Search:
         return self._halve(high)
 
     def _below(self, high: float) -> Ask:
-        """Return one below a batch that did not fit: by what it needed, or else a little."""
-        ran = next(one for one in self._probes if one.batch_size == self._low and one.fit == "fits")
-        is_first = [one.fit for one in self._probes].count("out_of_memory") == 1
-        size = largest_below(ran, self._above, self._binding) if is_first and self._above and self._binding else None
-        if size is None:
-            return self._ask(self._between(BACK_OFF * high), "bisect", "a little below the one that did not fit")
-        return self._ask(self._between((1 - MARGIN) * size), "bisect", "by what the one that did not fit lacked")
+        """Return one a little below what did not fit: very little for the first, where it was through a step."""
+        failed = [probe.measured for probe in self._probes if probe.fit == "out_of_memory"]
+        lacked_little = len(failed) == 1 and failed[0] is not None and failed[0].steps > 0
+        size = self._between(((1 - MARGIN) if lacked_little else BACK_OFF) * high)
+        return self._ask(size, "bisect", "a little below the one that did not fit")
 
     def _halve(self, high: float) -> Ask:
         middle = math.sqrt(self._low * high) if high > 2 * self._low else (self._low + high) / 2
