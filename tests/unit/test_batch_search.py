@@ -150,10 +150,10 @@ WORDS = {
 
 @pytest.mark.parametrize("said", WORDS)
 def test_what_an_allocation_asked_for_leads_to_the_largest(said: str) -> None:
-    """Where a jump fails since memory bends at 1,000, an error that tells by how much saves a probe: five, not six."""
+    """Where a jump fails since memory bends at 1,000, an error that tells by how much saves a probe: six, not seven."""
 
     def memory(batch_size: int) -> float:
-        return line(batch_size) + 0.2 * MIB * max(0, batch_size - 1_000)
+        return line(batch_size) + 0.4 * MIB * max(0, batch_size - 1_000)
 
     def words(batch_size: int) -> str:
         asked = memory(batch_size) - 0.98 * LIMIT  # what is held by then is a little below the limit
@@ -162,9 +162,9 @@ def test_what_an_allocation_asked_for_leads_to_the_largest(said: str) -> None:
     found, probes = search(memory, words=words)
     assert found.largest is not None
     assert 0.98 * truth(memory) <= found.largest <= truth(memory)
-    assert len(probes) == (6 if said == "nothing" else 5)
+    assert len(probes) == (7 if said == "nothing" else 6)
     assert probes[-1].predicted_bytes["host"] == pytest.approx(memory(found.largest), rel=0.01)
-    assert [one.fit for one in probes].count("out_of_memory") == 1
+    assert [one.fit for one in probes].count("out_of_memory") == (2 if said == "nothing" else 1)
 
 
 def test_one_that_was_through_a_step_lacked_little() -> None:

@@ -13,6 +13,9 @@ from loadtune.units import BYTES
 LEAST_GROWTH_BYTES = 16 << 20
 """Less than this between two probes may be anything: an arena of the allocator, a cache of a library."""
 
+NEAR = 0.9
+"""A batch at this share of one that was out of memory tells more than that: an allocator that looks for room in vain
+takes some more meanwhile (glibc maps an arena of 64 MiB)."""
 _ASKED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) ?(bytes|B|[KMGT]iB)\b", re.IGNORECASE)
 """What torch and numpy say of an allocation that failed."""
 
@@ -52,7 +55,7 @@ def lines(probes: Sequence[StepProbe], bounds: Sequence[Bound]) -> dict[str, Lin
     """Return the line of each resource through the two largest batches that were measured to their end.
 
     The last secant, and not a fit through all: libraries choose other algorithms for larger batches, and what matters
-    is what comes next. Where a larger one was out of memory, the line is as steep as what that needed at least. A
+    is what comes next. Where a much larger one was out of memory, the line is as steep as what that needed. A
     resource that did not grow between the two has no line.
     """
     found: dict[str, Line] = {}
@@ -60,7 +63,7 @@ def lines(probes: Sequence[StepProbe], bounds: Sequence[Bound]) -> dict[str, Lin
         points = {probe.batch_size: probe.used_bytes[bound.resource] for probe in probes if _tells(probe, bound)}
         ran = sorted(points.items())[-2:]
         needed = sorted(
-            need for probe in probes if (need := _needed(probe, bound)) and need[0] > max(points, default=0)
+            need for probe in probes if (need := _needed(probe, bound)) and NEAR * need[0] > max(points, default=0)
         )
         through = (_through(ran), _through([*ran[-1:], *needed[:1]]))
         if any(through):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtune.judge.batch_memory import Line, bytes_per_sample, lines, predicted_largest
+from loadtune.judge.batch_memory import NEAR, Line, bytes_per_sample, lines, predicted_largest
 from loadtune.judge.batch_pace import reach
 from loadtune.record.batch_size import BatchSizePlan, Bound, Purpose, StepProbe
 from loadtune.units import format_bytes, format_count, format_seconds
@@ -28,6 +28,8 @@ MOST_GROWTH = 16
 FAR = 0.25
 """Below this share of the predicted largest a line is too short a lever: a probe halfway comes first."""
 MARGIN = 0.01
+FAR_MARGIN = 0.02
+"""Where the line goes by what a batch needed that did not fit, which is known to about 64 MiB."""
 CLOSE = 0.985
 """A batch at this share of the predicted largest, or more, is taken for the largest."""
 NARROW = 0.98
@@ -146,7 +148,9 @@ class Search:
 
     def _narrow(self, high: float) -> Ask | Found:
         """Close in on a batch that did not fit: near it first where the line was nearly right, else by halves."""
-        low, predicted = self._low, (1 - MARGIN) * self._limit
+        low = self._low
+        by_needs = low < NEAR * high and self._limit < high
+        predicted = (1 - (FAR_MARGIN if by_needs else MARGIN)) * self._limit
         if low >= NARROW * high or CLOSE * self._limit <= low < self._limit < high:
             return self._lower_bound()
         if low < predicted < (1 - MARGIN) * high:
