@@ -99,7 +99,7 @@ def a_record(
         started_at="2025-01-01T00:00:00Z",
         seconds=seconds if seconds is not None else 0.5 * len(rates) + 0.3,
         steady=SteadyMeasurement(**(settings | steady)) if status == "ok" else None,  # type: ignore[arg-type]
-        memory=MemoryMeasurement(host_peak_bytes=peak, samples=2),
+        memory=MemoryMeasurement(host_peak_bytes=peak, private_peak_bytes=peak, samples=2),
     )
 
 

@@ -13,6 +13,7 @@ from loadtune.describe.plan import Consumer, Limits, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import NothingFitsError
 from loadtune.explain import pages
+from loadtune.judge.findings import with_one_budget
 from loadtune.judge.lack import lack
 from loadtune.judge.verdict import conclude
 from loadtune.record.failure import Alone, FailureEvidence
@@ -235,6 +236,15 @@ def test_an_unfinished_sweep_says_so() -> None:
     assert finding is not None
     assert "1 of 3 configurations not measured" in finding.message
     assert found(result, "LT012") is not None
+
+
+def test_one_time_budget_is_advised() -> None:
+    """Findings that each ask for more time name one budget, the longest, so that a reader knows what to type."""
+    advice = ("give 40s, as in --time-budget 40s", "as with --time-budget 140s, or wait", "look elsewhere")
+    told = [Finding(code="LT004", severity="info", message="", advice=one) for one in advice]
+    assert [one.advice for one in with_one_budget(told)] == [
+        "give 40s, as in --time-budget 140s", "as with --time-budget 140s, or wait", "look elsewhere",
+    ]  # fmt: skip
 
 
 def test_a_tie_names_the_fastest() -> None:

@@ -91,11 +91,11 @@ class LoaderConfig:
         Away from the end of an epoch there is no last batch, so configurations that differ in ``drop_last`` alone share
         one measurement of the steady rate and differ in their epoch.
         """
-        return dataclasses.replace(self, drop_last=False)
+        return dataclasses.replace(self, drop_last=False) if self.drop_last else self
 
     def as_dict(self) -> dict[str, Any]:
         """Return the eight settings by name, in the order of the CSV columns."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     def loader_kwargs(self) -> dict[str, Any]:
         """Return exactly what ``DataLoader(dataset, **kwargs)`` takes; valid without workers too."""

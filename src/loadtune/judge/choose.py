@@ -139,7 +139,8 @@ def _choice(
 ) -> Choice:
     ids = tuple(dict.fromkeys([*(row.config_id for row in tied), chosen.config_id]))
     marked = [
-        replace(row, tied_with_best=row.config_id in ids, chosen=row.config_id == chosen.config_id) for row in judged
+        replace(row, tied_with_best=True, chosen=row.config_id == chosen.config_id) if row.config_id in ids else row
+        for row in judged
     ]
     return Choice(
         rows=with_pareto(marked),
@@ -225,16 +226,14 @@ def _with_limits(
             probe=probe,
             batches_per_epoch=row.batches_per_epoch,
         )
-        row = replace(row, predicted_host_peak_bytes=ahead.epoch_bytes)
-        if max_batch_size is not None and (row.batch_size or 0) > max_batch_size:
-            return replace(row, within_limits=False)
-        fits = memory.within_limits(
+        small_enough = max_batch_size is None or (row.batch_size or 0) <= max_batch_size
+        fits = small_enough and memory.within_limits(
             host_peak_bytes=row.host_peak_bytes,
             projected_bytes=ahead.worst_bytes,
             gpu_peak_bytes=row.gpu_peak_bytes,
             limits=limits,
         )
-        return replace(row, within_limits=fits)
+        return replace(row, predicted_host_peak_bytes=ahead.epoch_bytes, within_limits=fits)
 
     return tuple(judged(row) for row in rows)
 
@@ -255,7 +254,7 @@ def with_pareto(rows: Sequence[TrialResult]) -> tuple[TrialResult, ...]:
         if rate > fastest:
             best.add((rate, peak))
             fastest = rate
-    return tuple(replace(row, pareto=points.get(row.config_id) in best) for row in rows)
+    return tuple(replace(row, pareto=True) if points.get(row.config_id) in best else row for row in rows)
 
 
 def judged_rate(row: TrialResult) -> float | None:

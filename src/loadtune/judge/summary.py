@@ -34,7 +34,7 @@ def all_configs(
     configs: Sequence[LoaderConfig], records: Sequence[TrialRecord], probe: Probe
 ) -> tuple[LoaderConfig, ...]:
     """Return the grid, the baseline, and what the sweep went on to measure beyond the grid, each once."""
-    beyond = [replace(r.config, drop_last=drop) for r in records for drop in r.drop_last]
+    beyond = [replace(r.config, drop_last=True) if drop else r.config.steady for r in records for drop in r.drop_last]
     baseline = probe.baseline
     known = {*configs, baseline}
     grid_groups = {config.steady for config in configs}
@@ -64,13 +64,13 @@ def summarise(records: Sequence[TrialRecord], configs: Sequence[LoaderConfig], p
 def _unmeasured_row(config: LoaderConfig, trials: Sequence[TrialRecord], probe: Probe) -> TrialResult:
     """Return what is known of a configuration without its rates."""
     shape = epoch_shape(config, probe)
-    row = TrialResult(
+    return TrialResult(
         **result_columns(config),
         **_status(config, trials, shape),
+        **_document_columns(config, shape, probe, None),
         order=tuple(r.order for r in trials),
         throttled_share=worst_share(trials),
     )
-    return replace(row, **_document_columns(config, shape, probe, None))
 
 
 def _row(

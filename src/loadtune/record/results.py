@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal
 
 from loadtune.describe.config import LoaderConfig
@@ -409,7 +411,22 @@ class TrialResult:
     @property
     def config(self) -> LoaderConfig:
         """The settings of this row."""
-        return LoaderConfig(**{name: getattr(self, name) for name in LoaderConfig.__dataclass_fields__})
+        return _config(*_settings_of(self))
+
+    @property
+    def fresh_trials(self) -> int:
+        """How many of its trials were made after it was picked out; one of them does not stand alone."""
+        return sum(run.phase == "verify" for run in self.runs)
+
+
+_SETTINGS = tuple(LoaderConfig.__dataclass_fields__)
+_settings_of = attrgetter(*_SETTINGS)
+
+
+@lru_cache(maxsize=1 << 14)
+def _config(*settings: Any) -> LoaderConfig:
+    """Return the configuration of these settings; a row is asked for it all the time, and has no place to keep it."""
+    return LoaderConfig(**dict(zip(_SETTINGS, settings, strict=True)))
 
 
 JSON_ONLY_FIELDS = (

@@ -43,8 +43,8 @@ def earlier_sentence(result: RunResult) -> str | None:
     if not higher:
         return None
     return (
-        f"{_measured_again(result)} measured again at the end. What looks higher was not: the best of many noisy "
-        "rates is flattered by its noise, and the reason says how far it can be told apart."
+        f"{_measured_again(result)} measured again at the end. What looks higher was not, or only once: the best of "
+        "many noisy rates is flattered by its noise, and the reason says how far it can be told apart."
     )
 
 
