@@ -9,6 +9,7 @@ from loadtune.judge.choose import judged_rate
 from loadtune.judge.throttle import is_telling
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.words import config_words, other_words
 from loadtune.units import format_estimate
 
 LEADERS = 8
@@ -28,6 +29,19 @@ def leaders(result: RunResult, count: int = LEADERS) -> tuple[TrialResult, ...]:
     within = [row for row in rows if row.within_limits is not False or row.config_id in named]
     kept = {row.config_id for row in (within or rows)[:count]} | named
     return tuple(row for row in rows if row.config_id in kept)
+
+
+def row_words(row: TrialResult) -> str:
+    """Return ``8 workers, batch 256, pinned``: what a row of leaders is called.
+
+    Without ``drop_last``: a row stands for both of its values, and which of them it came from says nothing.
+    """
+    return config_words(row.config.steady)
+
+
+def row_settings(row: TrialResult) -> str:
+    """Return the settings of a row of leaders beside batch size and workers; empty where all are torch's default."""
+    return other_words(row.config.steady)
 
 
 def earlier_sentence(result: RunResult) -> str | None:
