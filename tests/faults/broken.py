@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import pickle
 import tempfile
 import time
 import traceback
@@ -45,7 +46,29 @@ class Broken(Dataset[Any]):
                 mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
                 file.truncate(0)
                 mapped[0] = 1
+        elif self.deed == "cut":
+            pickle.loads(b"")  # noqa: S301 - our own
+        elif self.deed == "mute":
+            raise MuteError(37)
+        elif self.deed == "two arguments":
+            raise PairError("a broken", "pair")
+        elif self.deed == "newlines":
+            raise ValueError("\n\n")
         raise ValueError("a broken picture")
+
+
+class MuteError(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class PairError(Exception):
+    """Cannot be made of one text, as torch tries to."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
 
 
 def in_a_worker(deed: str) -> Broken:

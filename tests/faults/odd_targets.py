@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 LATE = 20
 """The sample of a process at which it happens: batches have come before."""
@@ -33,7 +33,15 @@ def _deaf() -> None:
     time.sleep(3600)
 
 
-DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf}
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit() -> None:
+    os._exit(7)
+
+
+DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit}
 
 
 class Odd(Dataset[Any]):
@@ -56,3 +64,17 @@ class Odd(Dataset[Any]):
 
 def odd() -> Odd:
     return Odd()
+
+
+class Once(IterableDataset[Any]):
+    """Goes on with an iterator that it has, and so ends for good."""
+
+    def __init__(self) -> None:
+        self.left = iter(range(100))
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return map(torch.tensor, self.left)
+
+
+def once() -> Once:
+    return Once()

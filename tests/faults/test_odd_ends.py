@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from single_trials import asked, host_of, setup_of
 
-from faults import COMMAND, SHORT, lines, started, until
+from faults import COMMAND, SHORT, in_mid_trial, lines, started, until
 from loadtune.errors import TargetError
 from loadtune.run.host import TrialHost
 
 ODD = Path(__file__).with_name("odd_targets.py")
+ONE_TRIAL = (
+    "--batch-size", "8", "--num-workers", "2", "--drop-last", "off", "--time-budget", "3s", "--trial-timeout", "6s",
+)  # fmt: skip
+"""Of one configuration; after 2 s without a batch it hangs."""
 CLINGING = Path(__file__).with_name("clinging_targets.py")
 
 
@@ -39,6 +47,24 @@ def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
     assert "StopIteration" in (alone.failure_reason or "")
     assert stopped.failure_evidence is not None
     assert stopped.failure_evidence.open_files_first is not None
+
+
+def test_a_data_set_that_can_be_gone_through_once_is_told_so() -> None:
+    """With 0 workers and with 2 the reason is the same: no word of shards, nor of workers that ended as they should."""
+    with host_of(f"{ODD}:once", timeout=20.0) as running:
+        alone, workers = (running.run(asked(batch_size=8, num_workers=count)) for count in (0, 2))
+    for record in (alone, workers):
+        assert (record.status, record.failure_kind) == ("failed", "user_error")
+        assert record.failure_reason == "the data set gives its samples only once: its __iter__ must start anew"
+
+
+def test_a_measuring_process_that_ends_is_told_what_to_do_about_that_end() -> None:
+    """SIGTERM and exit code 7 are no kill for want of memory: the step asks who sends the one and calls the other."""
+    with host_of(f"{ODD}:odd", timeout=20.0) as running:
+        terminated, exited = (running.run(asked(batch_size=size, num_workers=0)) for size in (6, 7))
+    assert (terminated.failure_kind, exited.failure_kind) == ("trial_killed", "trial_killed")
+    assert "find out who sends SIGTERM" in (terminated.failure_advice or "")
+    assert "find what ends the measuring process with exit code 7" in (exited.failure_advice or "")
 
 
 def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
@@ -69,6 +95,24 @@ def test_a_run_directory_removed_in_mid_sweep_ends_it_at_the_next_trial(tmp_path
     assert sweep.returncode == 2
     assert len(said.splitlines()) == 1, said
     assert said.startswith("loadtune: 'run' was removed, moved or replaced while the sweep wrote to it")
+
+
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_a_sweep_that_was_stopped_finds_no_trial_hung(*, all_of_it: bool, tmp_path: Path) -> None:
+    """SIGSTOP of all its processes, or of the sweep alone, for twice as long as is a stall: every trial is sound."""
+    run = tmp_path / "run"
+    with started(*SHORT[:2], *ONE_TRIAL, "--output", "run", cwd=tmp_path) as sweep:
+        below = in_mid_trial(sweep, run, 0)
+        stopped = [psutil.Process(sweep.pid), *(below if all_of_it else ())]
+        for one in stopped:
+            one.suspend()
+        time.sleep(4.0)
+        for one in reversed(stopped):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
+        _, said = sweep.communicate(timeout=30)
+    assert sweep.returncode == 0, said
+    assert {json.loads(line)["status"] for line in lines(run)} == {"ok"}
 
 
 def test_without_a_place_for_temporary_files_there_is_one_sentence(tmp_path: Path) -> None:

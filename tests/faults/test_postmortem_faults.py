@@ -70,6 +70,29 @@ def test_a_bus_error_of_another_file_is_no_want_of_shared_memory() -> None:
     assert "free, so it is another file that fell short" in (broken.failure_reason or "")
 
 
+def test_a_pickle_that_a_sample_reads_is_none_that_is_sent() -> None:
+    """One that was cut short: the data set's mistake, with workers and without, and no word of what cannot be sent."""
+    worker, alone = records("anywhere", request(num_workers=2), request(num_workers=0), deed="cut")
+    assert (worker.failure_kind, alone.failure_kind) == ("worker_error", "user_error")
+    assert alone.failure_reason == "sample 37 raised EOFError: Ran out of input"
+
+
+@pytest.mark.parametrize(
+    ("deed", "reason"),
+    [
+        ("mute", "MuteError: <exception str() failed>; alone in one process sample 37 raises MuteError: "),
+        ("two arguments", "sample 37 raises PairError: a broken pair, in a worker and alone in one process"),
+        ("newlines", "sample 37 raises ValueError, in a worker and alone in one process"),
+    ],
+)
+def test_an_exception_that_torch_cannot_make_again_is_told_as_it_was(deed: str, reason: str) -> None:
+    """Without words, of several arguments, of newlines alone: type, words and sample are those of the worker's own."""
+    (record,) = records("anywhere", request(num_workers=2), deed=deed)
+    assert record.failure_kind == "worker_error"
+    assert (record.failure_reason or "").startswith(reason)
+    assert "in misbehave" in record.stderr_tail
+
+
 def test_the_last_of_ten_thousand_samples_is_found() -> None:
     """9,999 raises in a worker and alone, in any order of batches, and its traceback is the true one; 0 workers too."""
     wanted = [

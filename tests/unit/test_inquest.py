@@ -74,7 +74,7 @@ class ScriptedChannel(Channel):
             return answer
         assert timeout is not None, "waits for ever"
         self.now += timeout
-        assert self.now < 100, "never ends"
+        assert self.now < 120, "never ends"
         return None
 
 
@@ -180,6 +180,18 @@ def test_a_process_that_dies_at_a_sample_names_it() -> None:
     assert asked.evidence is not None
     assert asked.evidence.alone == Alone(loaded=1, sample="2", died="was killed by SIGSEGV")
     assert closed.reason.endswith("alone in one process sample 2 ends it: it was killed by SIGSEGV")
+
+
+def test_a_process_that_dies_at_the_whole_batch_names_no_sample() -> None:
+    """SIGSEGV behind the last of two samples, where they are put together: both loaded."""
+    asked = inquest(ScriptedHost())
+    failure = asked.raised(RAISED, "", now=0.0, left_seconds=60.0)
+    for sample in ("1", "2", None):
+        asked.hear(Trying(sample=sample))
+    closed = asked.close(failure, int(signal.SIGSEGV))
+    assert asked.evidence is not None
+    assert asked.evidence.alone == Alone(loaded=2, died="was killed by SIGSEGV")
+    assert closed.reason.endswith("alone in one process putting the batch together ends it: it was killed by SIGSEGV")
 
 
 def test_a_trial_whose_host_cannot_be_built_again_is_recorded() -> None:
@@ -315,3 +327,30 @@ def test_names_that_are_no_text_end_neither_a_trial_nor_its_post_mortem() -> Non
     assert isinstance(loaded, LoadedAlone)
     assert (raised.message, trying) == ("caf?.jpg", Trying(sample="caf?.jpg"))
     assert (loaded.alone.sample, loaded.alone.raised) == ("caf?.jpg", "FileNotFoundError: caf?.jpg")
+
+
+class FrozenChannel(ScriptedChannel):
+    """Whoever reads it is stopped for a minute and a half at the third look, and for no time at any other."""
+
+    looks = 0
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        self.looks += 1
+        self.now += 90.0 if self.looks == 3 else 0.0
+        return super().receive(timeout)
+
+
+@pytest.mark.parametrize("answers", [[], [RAISED, Ended(status=0)]])
+def test_time_in_which_nobody_watched_makes_no_trial_hang(answers: list[Message]) -> None:
+    """Stopped for longer than the timeout: an answer that waits is heard, and without one all of it is still to come.
+
+    Of the 90 s one counts.
+    """
+    host = ScriptedHost()
+    host.line = host.channel = FrozenChannel([Looked(), Looked(), *answers])
+    outcome = running_trial(host, timeout_seconds=5.0).follow(ORDER)
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == ("worker_error" if answers else "hung")
+    if not answers:
+        assert "no batch in 5 s" in outcome.reason
+        assert host.line.now > 90.0 + 4.0

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_store import header_of
 from torch.utils.data import Dataset, IterableDataset
 
-from factories import make_record, make_result
+from factories import make_probe, make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import OutputError, TargetError
+from loadtune.judge.cause import with_alone
+from loadtune.judge.remedy import advice
+from loadtune.measure.alone import Suspects
+from loadtune.measure.checksums import compare
 from loadtune.measure.pickling import unpicklable
 from loadtune.measure.probe import SampleError, probe
-from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
+from loadtune.measure.stream import END, DataEndedError, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import FETCHING, FILE_PREFIX
+from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence, HandedOn, ProcessEnd
 from loadtune.record.store import RunStore
-from loadtune.run.postmortem import hung
+from loadtune.run.postmortem import explain_exception, hung
 from loadtune.run.protocol import Channel, Unusable
 from loadtune.run.stands import parse, silent
 from loadtune.units import brief
-from loadtune.workloads.source import source_from_workload
+from loadtune.workloads.source import Source, source_from_workload
 
 
 class Sized(Dataset[Any]):
@@ -111,6 +119,86 @@ def test_a_sample_that_raises_in_a_list_at_the_first_look_is_named() -> None:
     assert type(seen.value.__cause__) is KeyError
 
 
+class Together(Sized):
+    """Gives 48 KiB a sample, all of a list at once, in whatever form it is told."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(400)
+        self.form = form
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        time.sleep(0.0005 * len(indices))
+        pictures = torch.zeros(len(indices), 3, 64, 64)
+        if self.form == "nothing":
+            raise StopIteration
+        if self.form == "columns":
+            return {"x": pictures, "y": torch.zeros(len(indices), dtype=torch.int32)}
+        return (one.clone() for one in pictures)
+
+
+def as_it_is(batch: Any) -> Any:
+    return batch
+
+
+@pytest.mark.parametrize(("form", "collate", "label_bytes"), [("columns", as_it_is, 4), ("generator", list, 0)])
+def test_a_sample_of_columns_or_of_a_generator_has_its_own_size(form: str, collate: Any, label_bytes: int) -> None:
+    """What ``__getitems__`` gives is counted by the indices asked for: 48 KiB and its time, not those of sixteen."""
+    source = source_from_workload(Workload(dataset=Together(form), collate_fn=collate), "odd")
+    seen = probe(source, device="cpu", seed=0)
+    assert seen.bytes_per_sample == 3 * 64 * 64 * 4 + label_bytes
+    assert 0.0005 <= (seen.seconds_per_sample or 0.0) < 0.008
+    assert (seen.tensors_per_batch, seen.tensors_per_sample) == ((2.0, 0.0) if label_bytes else (0.0, 1.0))
+
+
+@pytest.mark.parametrize("form", ["columns", "generator"])
+def test_columns_and_generators_are_compared_too(form: str) -> None:
+    """What workers load of them is what one process loads; nothing is left out for a mistake of the comparison."""
+    seen = compare(Workload(dataset=Together(form)), (), seconds_per_sample=0.02, seed=0)
+    assert (seen.samples, seen.differing) == (8, 0)
+
+
+def test_a_list_that_stops_an_iteration_is_told_as_that() -> None:
+    """StopIteration of ``__getitems__`` for several, and for each alone: at the first look it names the sample."""
+    source = source_from_workload(Workload(dataset=Together("nothing")), "odd")
+    with pytest.raises(SampleError) as seen:
+        probe(source, device="cpu", seed=0)
+    assert type(seen.value.__cause__) is StopIteration
+
+
+class Pairs(Sized):
+    """Gives any list in columns, but none in which there are two of the indices it is told, nor one that is alone."""
+
+    def __init__(self, *, apart: tuple[int, ...] = (), never_alone: int = -1) -> None:
+        super().__init__(400)
+        self.apart, self.never_alone = set(apart), never_alone
+
+    def __getitems__(self, indices: list[int]) -> dict[str, torch.Tensor]:
+        if len(self.apart & set(indices)) > 1 or indices == [self.never_alone]:
+            raise ValueError("a bad list")
+        return {"x": torch.tensor(indices)}
+
+
+def test_samples_that_fail_only_together_are_loaded_together_too() -> None:
+    """What raises for the whole list is said to be of the list; what raises for a list of one alone is no cause."""
+    apart = Suspects(dataset=Pairs(apart=(2, 3)), collate=as_it_is, batches=[[1, 2, 3]], in_lists=True)
+    seen = apart.load(5.0, lambda _: None)
+    assert (seen.loaded, seen.sample, seen.together, seen.raised) == (3, None, True, "ValueError: a bad list")
+    failure = with_alone(Failure(kind="worker_error", reason="ValueError: a bad list"), seen, 3)
+    assert failure.reason.startswith("the samples load one by one, but not together: ValueError: a bad list")
+    advised = advice("worker_error", LoaderConfig(batch_size=3), make_probe(), FailureEvidence(alone=seen))
+    assert "dataset.__getitems__(INDICES)" in advised
+    well = Suspects(dataset=Pairs(never_alone=2), collate=as_it_is, batches=[[1, 2, 3]], in_lists=True)
+    assert well.load(5.0, lambda _: None) == Alone(loaded=3, all_well=True)
+
+
+def test_columns_whose_batch_is_well_alone_are_said_to_be() -> None:
+    """They have no element 0, and nothing is said of one: no mistake of the loading alone is taken for theirs."""
+    for form in ("columns", "generator"):
+        dataset = Together(form)
+        suspects = Suspects(dataset=dataset, collate=as_it_is, batches=[[1, 2], [3, 4]], in_lists=True)
+        assert suspects.load(5.0, lambda _: None) == Alone(loaded=4, all_well=True)
+
+
 def test_a_sample_that_stops_a_whole_epoch_is_no_end_of_it() -> None:
     """StopIteration of a map-style sample in the epoch that is really run is raised, and no shorter epoch is told."""
     source = source_from_workload(Workload(dataset=Sized(4, StopIteration, at=2)), "odd")
@@ -139,6 +227,57 @@ def test_a_sample_that_stops_an_iteration_is_no_end_of_the_data() -> None:
     stream.start()
     with pytest.raises(RuntimeError, match="share of it is empty"):
         stream.next()
+
+
+def test_a_loader_that_can_be_gone_through_once_is_told_so() -> None:
+    """A loader of its own kind that is its own iterator: its second pass is empty, and that is said."""
+    batches = iter([torch.zeros(4), torch.zeros(4)])
+    source = Source(name="odd", workload=None, build_loader=lambda _: batches, baseline=LoaderConfig(batch_size=4))
+    stream = Stream(source, LoaderConfig(batch_size=4), 0)
+    stream.start()
+    assert [len(stream.next()) for _ in range(2)] == [4, 4]
+    with pytest.raises(DataEndedError, match="the loader gives its batches only once"):
+        stream.next()
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"signal": "SIGSEGV"}, r"native code crashed \(SIGSEGV\).*python -X faulthandler"),
+        ({"signal": "SIGTERM"}, "find out who sends SIGTERM"),
+        ({"exit_code": 7}, "with exit code 7: the data set, or a library, calls exit"),
+        ({"signal": "SIGKILL"}, "dmesg"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "worker"), [("trial_killed", None), ("worker_killed", 1)])
+def test_the_step_after_a_death_is_that_of_its_signal(
+    kind: str, worker: int | None, end: dict[str, Any], words: str
+) -> None:
+    """A crash, a signal from outside, an exit and a kill each have their own; only a kill asks the kernel's log."""
+    ended = ProcessEnd(worker=worker, **end)
+    evidence = FailureEvidence(trial=ended) if worker is None else FailureEvidence(workers=(ended,))
+    advised = advice(kind, LoaderConfig(batch_size=4), make_probe(), evidence)
+    assert re.search(words, advised)
+    assert ("dmesg" in advised) == (ended.signal == "SIGKILL")
+
+
+GROUP = """Caught ExceptionGroup in DataLoader worker process 0.
+  + Exception Group Traceback (most recent call last):
+  |   File "/mine.py", line 3, in __getitem__
+  | ExceptionGroup: many (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | ValueError: a
+    +---------------- 2 ----------------
+    | OSError: [Errno 24] Too many open files
+    +------------------------------------
+"""
+
+
+def test_a_group_of_exceptions_is_told_by_its_own_words() -> None:
+    """Not by a part's, nor by the line that is drawn below it, nor as the RuntimeError that torch makes of it."""
+    seen = Aftermath(handed_on=HandedOn(type_name="ExceptionGroup", message=GROUP))
+    failure = explain_exception("RuntimeError", "(its message cannot be read)", aftermath=seen)
+    assert failure == Failure(kind="worker_error", reason="ExceptionGroup: many (2 sub-exceptions)")
 
 
 def test_an_index_that_cannot_be_shown_is_described() -> None:

@@ -370,11 +370,11 @@ class Numbers:
 
 def test_samples_are_loaded_one_by_one_until_one_fails() -> None:
     """The one that raises is named with its last words and its traceback, and each was told of before."""
-    tried: list[str] = []
+    tried: list[str | None] = []
     found = suspects(Numbers(), [1, 2], [3, 5, 4]).load(60.0, tried.append)
     assert (found.loaded, found.sample, found.raised) == (3, "5", "ValueError: picture")
     assert "in __getitem__" in found.traceback
-    assert tried == ["1", "2", "3", "5"]
+    assert tried == ["1", "2", None, "3", "5"]
     assert suspects(Numbers(), [6]).load(60.0, tried.append).raised == "SystemExit: 4"
 
 

@@ -178,8 +178,12 @@ def test_a_wide_gain_is_told_by_its_ends() -> None:
 def test_a_gain_that_spans_more_than_a_factor_of_two_is_not_known() -> None:
     """From 0.03 to 320 times is no gain: it is said to be unknown, and the estimate is shown nowhere."""
     text = printed(make_result(gain=Interval(estimate=2.87, low=0.03, high=320.0)), 200)
-    assert "The gain over torch's defaults (0 workers, batch 64) is not known at this noise: 0.03 to 320 times" in text
+    name = "The gain over an epoch against torch's defaults (0 workers, batch 64)"
+    assert f"{name} is not known at this noise: 0.03 to 320 ×" in text
     assert "2.87" not in text
+    wide = make_result(gain=Interval(estimate=21.7, low=7.9, high=62.0))
+    assert f"{name} is at least 7.9 ×, how much is not known at this noise" in printed(wide, 200)
+    assert "<b>at least 7.9</b> ×" in page.render(wide)
 
 
 def test_a_step_is_said_to_be_fed_or_not() -> None:
@@ -273,7 +277,10 @@ def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()
     text = printed(make_result(best=result.baseline), 200)
-    assert "That is torch's defaults (0 workers, batch 64): nothing measured is told to be better." in text
+    assert (
+        "That is torch's defaults (0 workers, batch 64): nothing measured within the limits is told to be better."
+        in text
+    )
 
 
 def test_a_run_without_a_length_or_memory_is_printed() -> None:

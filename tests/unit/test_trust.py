@@ -16,7 +16,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Search, SweepPlan
 from loadtune.judge.choose import Choice, choose, judged_rate
 from loadtune.judge.contest import contest
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, range_words, unknown_words
 from loadtune.judge.lean import need_bytes
 from loadtune.judge.reasons import chosen_reason
 from loadtune.judge.step_findings import wait_share
@@ -243,6 +243,14 @@ def test_an_end_of_a_gain_near_1_shows_its_side() -> None:
     assert gain_words(Interval(estimate=2.0, low=1.04, high=3.1)) == "2 × (1.04 to 3.1)"
     assert gain_words(Interval(estimate=1.5, low=0.998, high=2.3)) == "1.5 × (0.998 to 2.3)"
     assert gain_words(Interval(estimate=2.1, low=2.0, high=2.2)) == "2.1 ± 0.1 ×"
+
+
+def test_a_gain_without_a_size_is_told_by_its_lower_end_where_that_is_one() -> None:
+    """Between 7.9 and 62 times it is at least 7.9 ×; where the interval holds 1 nothing is known."""
+    wide, open_ended = Interval(estimate=21.7, low=7.9, high=62.0), Interval(estimate=2.0, low=0.1, high=40.0)
+    assert gain_words(wide) == "at least 7.9 ×"
+    assert unknown_words(wide) == "at least 7.9 ×, how much is not known at this noise"
+    assert (gain_words(open_ended), unknown_words(open_ended)) == ("not known", "not known at this noise: 0.1 to 40 ×")
 
 
 @pytest.mark.parametrize("seed", range(5))

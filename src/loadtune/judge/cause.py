@@ -137,7 +137,13 @@ def _open_files(failure: Failure, evidence: FailureEvidence) -> Failure:
 
 def with_alone(failure: Failure, alone: Alone, samples: int) -> Failure:
     """Return the failure with what its samples did when they were loaded one by one in one process."""
-    return replace(failure, reason=_alone_words(failure.reason, alone, samples))
+    words = _together_words(failure.reason, alone) if alone.together else _alone_words(failure.reason, alone, samples)
+    return replace(failure, reason=words)
+
+
+def _together_words(reason: str, alone: Alone) -> str:
+    same = ", in a worker and in one process" if alone.raised == reason else f"; in one process: {alone.raised}"
+    return f"the samples load one by one, but not together: {reason}{same}"
 
 
 def _alone_words(reason: str, alone: Alone, samples: int) -> str:

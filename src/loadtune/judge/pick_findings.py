@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
 from loadtune.judge.choose import judged_rate
 from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster
@@ -43,6 +44,10 @@ def no_gain(case: Case) -> Finding | None:
             "for, and cannot be chosen"
         )
         return _baseline_finding("warning", gain, message, "keep them, or add them to the axes")
+    out = barred(case)
+    if out is not None:
+        message = f"nothing within the limits is told to be faster than {name}: {out.words}"
+        return _baseline_finding("info", gain, message, out.advice)
     if _is_open(case):
         return None
     reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"

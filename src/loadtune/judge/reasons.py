@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import MIN_FRESH
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import Finding, Interval, TrialResult
@@ -104,7 +104,7 @@ def _gain(choice: Choice) -> str:
     if choice.gain is None:
         return ""
     if not is_known(choice.gain):
-        return f", the gain over {name} is not known at this noise ({range_words(choice.gain)} ×)"
+        return f", the gain over {name} is {unknown_words(choice.gain)}"
     change = "" if is_told(choice.gain) else ", no change beyond the noise"
     return f", {gain_words(choice.gain)} {name}{change}"
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.explain import pages
-from loadtune.record.failure import FailureEvidence
+from loadtune.record.failure import FailureEvidence, ProcessEnd
 from loadtune.record.results import Probe
 from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes, format_count
 
 _MIB = 2**20
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
+"""Signals that a process brings about by what it does, native code at that."""
 
 
 def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str:
@@ -98,15 +100,32 @@ def _device_memory(config: LoaderConfig, _probe: Probe, _evidence: FailureEviden
     return f"try --batch-size {config.batch_size // 2}" if config.batch_size and config.batch_size > 1 else None
 
 
-def _worker(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
-    alone = evidence.alone
-    if alone is None:
-        return None
-    if alone.sample is not None:
+def _process(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    """By what its samples did alone, else by how the process ended."""
+    alone, ended = evidence.alone, evidence.trial or next(iter(evidence.workers), None)
+    if alone is not None and alone.together:
+        return (
+            "load the batch in one call, without a loader: dataset.__getitems__(INDICES), which failure_evidence lists"
+        )
+    if alone is not None and alone.sample is not None:
         return f"load the sample by itself, without a loader: dataset[{alone.sample}]"
-    if alone.all_well:
+    if alone is not None and alone.all_well:
         return "look at what only workers do: open files and clients in the worker, on first use"
-    return None
+    return _by_its_end(ended) if ended is not None else None
+
+
+def _by_its_end(ended: ProcessEnd) -> str | None:
+    """Return what to do about an end; None for SIGKILL, which the kinds' pages begin with."""
+    if ended.signal is None:
+        return f"find what ends {ended.who} with exit code {ended.exit_code}: the data set, or a library, calls exit"
+    if ended.signal == "SIGKILL":
+        return None
+    if ended.signal in _CRASHES:
+        return (
+            f"native code crashed ({ended.signal}): go through the data set without a loader under "
+            "`python -X faulthandler`, which prints the line that it was called from"
+        )
+    return f"find out who sends {ended.signal}: a batch system at its limit, another program, or the data set itself"
 
 
 _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | None]] = {
@@ -114,7 +133,7 @@ _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | 
     "host_oom": _host_memory,
     "open_files": _open_files,
     "device_oom": _device_memory,
-    "worker_error": _worker,
-    "worker_killed": _worker,
-    "trial_killed": _worker,
+    "worker_error": _process,
+    "worker_killed": _process,
+    "trial_killed": _process,
 }

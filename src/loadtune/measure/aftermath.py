@@ -13,21 +13,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from torch._utils import ExceptionWrapper
 from torch.utils.data import IterableDataset
 
 from loadtune.measure import accelerator
 from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes
 from loadtune.measure.consumer import Consumer
+from loadtune.measure.stream import DataEndedError
 from loadtune.measure.witness import FETCHING
 from loadtune.record import shared_memory
-from loadtune.record.failure import Aftermath, ProcessEnd
+from loadtune.record.failure import Aftermath, HandedOn, ProcessEnd
 from loadtune.record.limits import read_process_limits
-from loadtune.units import brief
+from loadtune.units import as_utf8, brief
 
 GRACE_SECONDS = 0.05
 """How long a worker whose pipe broke is given to be seen as ended."""
 _MOST_INDICES = 64
+_MOST_CHARACTERS = 4000
+_LONGEST_NAME = 200
 
 
 def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[Aftermath, Suspects | None]:
@@ -41,8 +45,10 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
     _hush()
     frames = list(_frames(error))
     iterator = next((one for frame in frames if (one := _iterator_of(frame)) is not None), iterator)
-    workers = ended_workers(iterator)
-    suspects = _suspects(error, iterator, workers, frames)
+    workers = () if isinstance(error, DataEndedError) else ended_workers(iterator)
+    handed_on = _handed_on(frames)
+    failed_at = _task_taken(iterator, frames) if handed_on is not None else None
+    suspects = _suspects(iterator, workers, failed_at)
     free, total = accelerator.free_bytes(consumer.device) or (None, None)
     seen = Aftermath(
         workers=workers,
@@ -52,6 +58,8 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
         open_files_limit=read_process_limits().open_files,
         device_free_bytes=free,
         device_total_bytes=total,
+        handed_on=handed_on,
+        is_loading=any(frame.f_code.co_filename.endswith(FETCHING) for frame in frames),
         sample=_sample(frames),
         batch=tuple(brief(index) for index in suspects.indices[:_MOST_INDICES]) if suspects else (),
     )
@@ -99,10 +107,22 @@ def _sample(frames: list[FrameType]) -> str | None:
     return brief(index) if index is not None else None
 
 
-def _suspects(
-    error: BaseException, iterator: Any, workers: tuple[ProcessEnd, ...], frames: list[FrameType]
-) -> Suspects | None:
-    """Return the batches of the workers that ended, else the one whose exception was handed on by torch."""
+def _handed_on(frames: list[FrameType]) -> HandedOn | None:
+    """Return what a worker raised, as torch wrapped it there.
+
+    What it raises here is another exception, of the same type or not, whose own words may not be had any more.
+    """
+    for frame in frames:
+        wrapper = frame.f_locals.get("self")
+        if isinstance(wrapper, ExceptionWrapper) and "DataLoader worker process" in wrapper.where:
+            name = wrapper.exc_type.__name__[:_LONGEST_NAME]
+            said = as_utf8(wrapper.exc_msg[-_MOST_CHARACTERS:])
+            return HandedOn(type_name=name, message=f"Caught {name} {wrapper.where}.\n{said}")
+    return None
+
+
+def _suspects(iterator: Any, workers: tuple[ProcessEnd, ...], failed_at: int | None) -> Suspects | None:
+    """Return the batches of the workers that ended, else the one by its number whose exception torch has handed on."""
     tasks = getattr(iterator, "_task_info", None)
     given = getattr(getattr(iterator, "_index_sampler", None), "given", None)
     if tasks is None or given is None or isinstance(iterator._dataset, IterableDataset):  # noqa: SLF001
@@ -110,8 +130,8 @@ def _suspects(
     if workers:
         ended = {end.worker for end in workers}
         numbers = sorted(number for number, task in tasks.items() if len(task) == 1 and task[0] in ended)
-    elif "in DataLoader worker process" in str(error):
-        numbers = [_task_taken(iterator, frames)]
+    elif failed_at is not None:
+        numbers = [failed_at]
     else:
         return None
     try:

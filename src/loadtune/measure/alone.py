@@ -6,12 +6,13 @@ import itertools
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch.utils.data import IterableDataset, SequentialSampler
 
 from loadtune.describe.plan import TrialRequest
+from loadtune.measure.fetch import of_one, several
 from loadtune.measure.stream import Stream
 from loadtune.record.failure import Alone
 from loadtune.units import as_utf8, brief, words_of
@@ -35,36 +36,57 @@ class Suspects:
         """Every index, in the order in which a worker comes to it."""
         return [index for batch in self.batches for index in (batch if self.in_lists else [batch])]
 
-    def load(self, seconds: float, trying: Callable[[str], None]) -> Alone:
+    def load(self, seconds: float, trying: Callable[[str | None], None]) -> Alone:
         """Load sample by sample, then put each batch together, until something raises or the time is over.
+
+        Where the data set gives a list at once, a list that is well makes good what raised for a sample by itself.
 
         Args:
             seconds: When to stop; looked at between two samples.
-            trying: Told the index before each sample, for the process may not survive it.
+            trying: Told the index before each sample, and None before a batch, for the process may not survive it.
         """
         deadline, loaded = time.monotonic() + seconds, 0
         for batch in self.batches:
-            samples = []
+            samples: list[Any] = []
+            fault = None
             for index in batch if self.in_lists else [batch]:
                 if time.monotonic() > deadline:
                     return Alone(loaded=loaded)
                 trying(brief(index))
                 try:
-                    samples.append(self._sample(index))
+                    samples.append(of_one(self._dataset, index, in_lists=self.in_lists))
                 except BaseException as error:  # noqa: BLE001 - it is looked for
-                    return _raised(error, loaded, sample=brief(index))
-                loaded += 1
-            try:
-                self.collate(samples if self.in_lists else samples[0])
-            except BaseException as error:  # noqa: BLE001 - as above
-                return _raised(error, loaded, sample=None)
+                    fault = _raised(error, loaded + len(samples), sample=brief(index))
+                    break
+            if fault is not None and self._at_once is None:
+                return fault
+            trying(None)
+            failed = self._put_together(batch, samples, loaded + len(samples))
+            if failed is not None:
+                return fault or failed
+            loaded += len(batch) if self.in_lists else 1
         return Alone(loaded=loaded, all_well=True)
 
-    def _sample(self, index: Any) -> Any:
-        """Return a sample as torch's own fetcher asks for it."""
-        dataset = self.dataset.inner if isinstance(self.dataset, ByValue) else self.dataset
-        several = getattr(dataset, "__getitems__", None) if self.in_lists else None
-        return several([index])[0] if several else dataset[index]
+    def _put_together(self, batch: Any, samples: list[Any], loaded: int) -> Alone | None:
+        """Return what was raised when a batch was made as torch makes it; None where it is well."""
+        given: Any = samples if self.in_lists else samples[0]
+        try:
+            given = given if self._at_once is None else self._at_once(batch)
+        except BaseException as error:  # noqa: BLE001 - it is looked for
+            return replace(_raised(error, loaded, sample=None), together=True)
+        try:
+            self.collate(given)
+        except BaseException as error:  # noqa: BLE001 - as above
+            return _raised(error, loaded, sample=None)
+        return None
+
+    @property
+    def _dataset(self) -> Any:
+        return self.dataset.inner if isinstance(self.dataset, ByValue) else self.dataset
+
+    @property
+    def _at_once(self) -> Callable[[list[Any]], Any] | None:
+        return several(self._dataset) if self.in_lists else None
 
 
 def suspects_of(source: Source, request: TrialRequest, batch: int) -> Suspects | None:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from loadtune.describe.workload import Workload
 from loadtune.measure import page_cache
 from loadtune.measure.aside import aside
+from loadtune.measure.fetch import of_one
 from loadtune.measure.fingerprints import Fingerprint, fingerprint, seed_all
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.measure.open_files import OpenFile, offset, open_anew
@@ -138,8 +139,7 @@ def _twice(task: _Task, places: Sequence[int]) -> tuple[Prints, Prints]:
 def _print_of(task: _Task, place: int) -> Fingerprint:
     seed_all(task.seed % _PRIME + place)
     dataset, index = task.workload.dataset, task.indices[place]
-    together = getattr(dataset, "__getitems__", None)
-    return fingerprint(together([index])[0] if together is not None else dataset[index])
+    return fingerprint(of_one(dataset, index))
 
 
 class _Prints(Dataset[tuple[int, Fingerprint]]):

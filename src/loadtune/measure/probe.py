@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
 from loadtune.measure import accelerator, page_cache
 from loadtune.measure.batches import count_bytes, count_samples, shared_tensors
+from loadtune.measure.fetch import several
 from loadtune.measure.stream import permutation
 from loadtune.record.results import Probe
 from loadtune.units import brief
@@ -108,25 +110,29 @@ def _is_list_of_files(value: Any) -> bool:
 def _time_samples(source: Source, workload: Workload, seed: int) -> _Samples:
     together = 1
     drawn = _drawn(workload, seed, lambda: together)
-    collate = workload.collate_fn or (default_convert if source.items_are_batches else default_collate)
+    own_batches = source.items_are_batches
+    at_once = None if own_batches or source.dataset_kind == "iterable" else several(workload.dataset)
+    fetch = partial(_together, at_once) if at_once else partial(_one_by_one, workload.dataset)
+    collate = workload.collate_fn or (default_convert if own_batches else default_collate)
     timed: list[_Timed] = []
     pair: list[Any] = []
     warm, passed = 0, 0.0
     while passed < WARM_UP_SECONDS + PROBE_SECONDS:
         wall_start, cpu_start = time.perf_counter(), time.thread_time()
-        taken = next(drawn, None)
-        if not taken:
+        some = next(drawn, None)
+        if not some:
             break
-        batch = collate(taken[0] if source.items_are_batches else taken)
+        taken = fetch(some)
+        batch = collate(taken[0] if own_batches else taken)
         wall, cpu = time.perf_counter() - wall_start, time.thread_time() - cpu_start
-        samples = count_samples(batch, None) if source.items_are_batches else len(taken)
+        samples = count_samples(batch, None) if own_batches else len(some)
         shared = shared_tensors(batch)[1]
         timed.append(_Timed(wall=wall, cpu=cpu, size=count_bytes(batch), shared=shared, samples=samples))
-        pair = [*pair, *taken][-2:]
+        pair = [*pair, *(some if at_once else taken)][-2:]
         passed += wall
         # Slow samples are taken one by one, so that looking at the clock is never put off for long.
-        cheap = wall / len(taken) < PROBE_SECONDS / 20 / COLLATED_TOGETHER
-        together = COLLATED_TOGETHER if cheap and not source.items_are_batches else 1
+        cheap = wall / len(some) < PROBE_SECONDS / 20 / COLLATED_TOGETHER
+        together = COLLATED_TOGETHER if cheap and not own_batches else 1
         warm = len(timed) if passed < WARM_UP_SECONDS else warm
     if not timed:
         raise TargetError(f"the data set of '{source.name}' is empty: it gave no sample")
@@ -139,7 +145,10 @@ def _time_samples(source: Source, workload: Workload, seed: int) -> _Samples:
         size=sum(one.size for one in kept) / count,
         shared_size=sum(one.shared for one in kept) / count,
         samples=count,
-        tensors=_count_tensors(collate, pair, own_batches=source.items_are_batches),
+        # What one call gives for two samples may be columns: no two of what it gives for one.
+        tensors=_count_tensors(
+            (lambda few: collate(fetch(few))) if at_once else collate, pair, own_batches=own_batches
+        ),
         variation=_variation(kept),
     )
 
@@ -189,35 +198,42 @@ class _Timed(NamedTuple):
 
 
 def _drawn(workload: Workload, seed: int, together: Callable[[], int]) -> Iterator[list[Any]]:
-    """Yield a few samples at a time as an epoch would draw them, fetched as torch's loader fetches them."""
+    """Yield a few indices at a time as an epoch would draw them; of an iterable data set, the samples themselves."""
     dataset = workload.dataset
     if isinstance(dataset, IterableDataset):
-        samples = iter(dataset)
-        yield from iter(lambda: list(itertools.islice(samples, together())), [])
-        return
-    if workload.sampler is not None:
-        indices: Any = iter(workload.sampler)
+        drawn: Any = iter(dataset)
+    elif workload.sampler is not None:
+        drawn = iter(workload.sampler)
     elif workload.batch_sampler is not None:
-        indices = itertools.chain.from_iterable(workload.batch_sampler)
+        drawn = itertools.chain.from_iterable(workload.batch_sampler)
     else:
-        indices = itertools.chain.from_iterable(permutation(len(dataset), seed + turn) for turn in range(1000))
-    several = getattr(dataset, "__getitems__", None)
-    for some in iter(lambda: list(itertools.islice(indices, together())), []):
-        yield _together(several, some) if several else [_named(lambda index: dataset[index], index) for index in some]
+        drawn = itertools.chain.from_iterable(permutation(len(dataset), seed + turn) for turn in range(1000))
+    yield from iter(lambda: list(itertools.islice(drawn, together())), [])
 
 
-def _together(several: Callable[[list[Any]], Any], indices: list[Any]) -> Any:
-    """Return samples that are fetched by one call.
+def _one_by_one(dataset: Any, some: list[Any]) -> list[Any]:
+    """Return the samples of some indices; those of an iterable data set are there already.
+
+    Raises:
+        SampleError: One of them raised; the index is in the message, what was raised is the cause.
+    """
+    if isinstance(dataset, IterableDataset):
+        return some
+    return [_named(lambda index: dataset[index], index) for index in some]
+
+
+def _together(at_once: Callable[[list[Any]], Any], indices: list[Any]) -> Any:
+    """Return what one call gives for some indices: samples, or all of them in columns.
 
     Raises:
         SampleError: One of them raised alone, too; the index is in the message, what was raised is the cause.
         Exception: What the call raised, where none does so alone.
     """
     try:
-        return several(indices)
+        return at_once(indices)
     except Exception:
         for index in indices:
-            _named(lambda some: several([some]), index)
+            _named(lambda some: at_once([some]), index)
         raise
 
 

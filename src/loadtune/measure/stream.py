@@ -31,6 +31,10 @@ _MAP_FETCHER = "_MapDatasetFetcher"
 """Torch's class that asks a map-style data set for samples; that of iterable ones ends with StopIteration itself."""
 
 
+class DataEndedError(RuntimeError):
+    """A loader that should never end did: its workers, where there are any, ended as they should then."""
+
+
 class EndlessBatches:
     """A batch sampler that goes on with a new pass when one ends; no batch is cut short in between.
 
@@ -198,6 +202,7 @@ class Stream:
         self._asked: deque[int] | None = None
         self._constant: int | None = None
         self._iterator: Any = None
+        self._gave = False
         self._handler: Any = signal.SIG_DFL
         self.loader: Any = self._build(source, config, seed)
 
@@ -241,16 +246,26 @@ class Stream:
         return self._iterator
 
     def next(self) -> Any:
-        """Return the next batch."""
+        """Return the next batch.
+
+        Raises:
+            DataEndedError: There is none.
+            Exception: Whatever the user's data set or torch raises.
+        """
         batch = next_batch(self._iterator)
-        if batch is END and not self.restarts:
-            raise RuntimeError("the data set ended: a worker's share of it is empty")
-        if batch is END:
+        if batch is END and self.restarts:
             self.start()
             batch = next_batch(self._iterator)
         if batch is END:
-            raise RuntimeError("the loader gave no batch")
+            raise DataEndedError(self._why_it_ended())
+        self._gave = True
         return batch
+
+    def _why_it_ended(self) -> str:
+        if self._gave:
+            what = "loader gives its batches" if self.restarts else "data set gives its samples"
+            return f"the {what} only once: its __iter__ must start anew"
+        return "the loader gave no batch" if self.restarts else "the data set ended: a worker's share of it is empty"
 
     def expected_samples(self) -> int | None:
         """Return how many samples the batch just taken was asked to hold; None where the data set decides."""

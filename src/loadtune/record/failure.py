@@ -50,6 +50,15 @@ class ProcessEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOn:
+    """What torch hands on of an exception in a worker, before it makes another of it, which may not be possible."""
+
+    type_name: str
+    message: str
+    """Where it was raised, and the end of its traceback there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aftermath:
     """What the process that takes the batches sees when something raises, before its workers are gone."""
 
@@ -64,6 +73,10 @@ class Aftermath:
     device_free_bytes: int | None = None
     """On the whole device, whoever uses the rest; None without one, or where it does not answer any more."""
     device_total_bytes: int | None = None
+    handed_on: HandedOn | None = None
+    """What a worker raised, where it was that."""
+    is_loading: bool = False
+    """Whether it was raised in this process while the samples of a batch were fetched."""
     sample: str | None = None
     """Index of the sample that raised in this process."""
     batch: tuple[str, ...] = ()
@@ -80,6 +93,8 @@ class Alone:
     """Whether these are all there were, and their batches could be put together."""
     sample: str | None = None
     """Index of the one that raised, or that ended the process or the time; None where it was putting them together."""
+    together: bool = False
+    """Whether it was all samples of a batch in one call, where each of them loads by itself."""
     raised: str = ""
     """Exception and message, in a line; empty where nothing was raised."""
     traceback: str = ""

@@ -42,7 +42,7 @@ class Inquest:
         self._files = files
         self._suspects = 0
         self._tried = 0
-        self._trying: str | None = None
+        self._trying: Trying | None = None
         self._until: float | None = None
         self._killed = False
         self._alone: Alone | None = None
@@ -87,7 +87,7 @@ class Inquest:
     def hear(self, message: Trying | LoadedAlone) -> None:
         """Take note of what is loaded alone."""
         if isinstance(message, Trying):
-            self._trying, self._tried = message.sample, self._tried + 1
+            self._trying, self._tried = message, self._tried + (message.sample is not None)
         else:
             self._alone, self._until = message.alone, None
 
@@ -178,4 +178,5 @@ class Inquest:
         if self._trying is None:
             return None
         died = "" if self._killed else postmortem.how_it_ended(status)
-        return Alone(loaded=self._tried - 1, sample=self._trying, died=died)
+        sample = self._trying.sample
+        return Alone(loaded=self._tried - (sample is not None), sample=sample, died=died)

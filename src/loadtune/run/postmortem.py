@@ -65,8 +65,10 @@ PATTERNS: tuple[tuple[FailureKind, str], ...] = (
 )
 """Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
 
+_OURS = "DataEndedError"
+"""What loadtune itself raises: its sentence needs no name."""
 _OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batch", "shards")
-"""What a worker's own exception cannot mean: its words are those of the data set then, which reads pickles itself."""
+"""What an exception of a sample cannot mean: its words are those of the data set, which reads pickles itself."""
 _LOGGED: tuple[FailureKind, ...] = ("shards",)
 """Said on standard error by loaders that run."""
 _NOISE = re.compile(
@@ -97,10 +99,11 @@ def explain_exception(
         stderr: The end of what all processes of the trial wrote; heard where a worker left without a word to torch.
         aftermath: What was to be seen then.
     """
+    if aftermath is not None and aftermath.handed_on is not None:
+        type_name, message = aftermath.handed_on.type_name, aftermath.handed_on.message
     # Lines of source say nothing about what happened.
     said = "\n".join(line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    "))
-    last = last_line(message) or "no message"
-    reason = last if last.startswith(type_name) else f"{type_name}: {last}"
+    reason = _reason(type_name, message)
     if aftermath is not None and aftermath.workers:
         return _worker_ended(aftermath.workers, stderr)
     if aftermath is not None and aftermath.sample is not None:
@@ -109,8 +112,16 @@ def explain_exception(
         return Failure(kind="pin_memory", reason=reason)
     if type_name in _BROKEN_LINES and (kind := _kind(clean(stderr), without=_LOGGED)) is not None:
         return Failure(kind=kind, reason=f"{reason}; a worker's last words: {last_line(clean(stderr))}")
-    in_worker = "in DataLoader worker process" in message
-    return Failure(kind=_kind(said, without=_OF_START if in_worker else ()) or "user_error", reason=reason)
+    of_a_sample = "in DataLoader worker process" in message or (aftermath is not None and aftermath.is_loading)
+    return Failure(kind=_kind(said, without=_OF_START if of_a_sample else ()) or "user_error", reason=reason)
+
+
+def _reason(type_name: str, message: str) -> str:
+    """Return the type and its words, once each, in a line; where it is a group, the group's own and not a part's."""
+    own = re.findall(rf"^[ |]*(?:[\w.<>]*\.)?({re.escape(type_name)}\b.*)$", message, re.MULTILINE)
+    last = own[-1][:400] if own and "Exception Group Traceback" in message else last_line(message) or "no message"
+    last = re.sub(rf"^[\w.<>]*\.(?={re.escape(type_name)}\b)", "", last).removesuffix(":")
+    return last if last.startswith(type_name) or type_name == _OURS else f"{type_name}: {last}"
 
 
 def _worker_ended(workers: Sequence[ProcessEnd], stderr: str) -> Failure:

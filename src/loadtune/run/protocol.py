@@ -136,9 +136,10 @@ class Replay(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
 
 class Trying(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """From the process that loads samples alone: the index of the one that comes next."""
+    """From the process that loads samples alone: what comes next."""
 
-    sample: str
+    sample: str | None
+    """Index of the sample; None where it is their batch that is put together."""
 
 
 class LoadedAlone(msgspec.Struct, tag=True, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class Scene:
         after = self._counts()
         killed = oom.killed(self._before, after)
         seen = asdict(aftermath)
+        del seen["is_loading"], seen["handed_on"]  # they are of what it said
         free = [value for value in (self._shm_least, seen.pop("shm_free_bytes")) if value is not None]
         return FailureEvidence(
             **{**seen, "workers": aftermath.workers},

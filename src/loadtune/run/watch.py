@@ -36,6 +36,8 @@ from loadtune.run.threads import ThreadCounter
 
 GLANCE_SECONDS = 0.1
 """How often the cheap figures are read: the use of /dev/shm and of the device, and threads where it is their turn."""
+LONGEST_GAP_SECONDS = 1.0
+"""Between two looks at the clock, far more than two glances lie apart: what goes beyond, this process did not run."""
 STALL_SHARE = 1 / 3
 """Of the trial's timeout: when batches have come, none for longer is a stall."""
 STALL_WAITS = 10
@@ -55,6 +57,26 @@ class Patience:
     def seconds(self) -> float:
         """What comes first."""
         return min(self.timeout_seconds, self.within_seconds)
+
+
+class OwnTime:
+    """Time in which this process ran: a sweep that was stopped, paused or frozen finds its trials as it left them.
+
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen = clock()
+        self._passed = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds since the start, of which no gap between two calls counts for more than the longest."""
+        now = self._clock()
+        self._passed += min(now - self._seen, LONGEST_GAP_SECONDS)
+        self._seen = now
+        return self._passed
 
 
 class Pulse:
@@ -102,10 +124,10 @@ class RunningTrial:
         self._files = OpenFiles()
         self._inquest = Inquest(host, scene, config, self._files)
         self._device = device
-        self._began = clock()
+        self._clock = OwnTime(clock)
+        self._began = self._clock()
         self._patience = patience
         self._pulse = Pulse(host, self._began)
-        self._clock = clock
         self._pid: int | None = None
         self._outcome: SteadyMeasurement | Failure | None = None
         self._status = 0
@@ -119,7 +141,7 @@ class RunningTrial:
         self._ended: tuple[int, ...] = ()
         self._settled: float | None = None
         """When it was known what became of it."""
-        self.threads = ThreadCounter(clock)
+        self.threads = ThreadCounter(self._clock)
         self.affinity: Affinity | None = None
         self.stderr_tail = ""
         self.left_behind: LeftBehind | None = None
@@ -134,9 +156,10 @@ class RunningTrial:
         self._host.drop_stderr()  # of the trial before, or of building the data set
         try:
             self._host.channel.send(order)
-            while not self._is_over(self._host.receive(GLANCE_SECONDS), order):
+            while not self._is_over(message := self._host.receive(GLANCE_SECONDS), order):
                 if self._outcome is None:
-                    self._watch()
+                    if message is None:  # what waits to be heard may be the result
+                        self._watch()
                     continue
                 if self._inquest.is_late(self._clock()):
                     self._kill()
