@@ -9,6 +9,7 @@ from loadtune.judge.choose import judged_rate
 from loadtune.judge.throttle import is_telling
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.words import config_words, other_words
 from loadtune.units import format_estimate
 
 LEADERS = 8
@@ -28,6 +29,37 @@ def leaders(result: RunResult, count: int = LEADERS) -> tuple[TrialResult, ...]:
     within = [row for row in rows if row.within_limits is not False or row.config_id in named]
     kept = {row.config_id for row in (within or rows)[:count]} | named
     return tuple(row for row in rows if row.config_id in kept)
+
+
+def row_words(row: TrialResult) -> str:
+    """Return ``8 workers, batch 256, pinned``: what a row of leaders is called.
+
+    Without ``drop_last``: a row stands for both of its values, and which of them it came from says nothing.
+    """
+    return config_words(row.config.steady)
+
+
+def row_settings(row: TrialResult) -> str:
+    """Return the settings of a row of leaders beside batch size and workers; empty where all are torch's default."""
+    return other_words(row.config.steady)
+
+
+def notes(result: RunResult) -> tuple[str, ...]:
+    """Return what to know of the table of leaders, each a sentence."""
+    return tuple(filter(None, (epoch_sentence(result), earlier_sentence(result))))
+
+
+def epoch_sentence(result: RunResult) -> str | None:
+    """Return what percentages are of where it is not the rates of the table; None where no rate over an epoch is known.
+
+    Their quotients differ from those of the table where starting workers costs some configurations more than others.
+    """
+    if result.best is None or all(row.epoch_samples_per_second is None for row in measured_trials(result)):
+        return None
+    return (
+        "Rates are steady ones; configurations are compared, in percent too, by their rates over an epoch, start-up "
+        "and tail included."
+    )
 
 
 def earlier_sentence(result: RunResult) -> str | None:
