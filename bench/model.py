@@ -22,11 +22,11 @@ from _report import Report
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Measurement, SweepPlan, TrialRequest
 from loadtune.judge.capacity import Costs, capacity, points
-from loadtune.judge.evidence import by_group, steady_table
+from loadtune.judge.evidence import by_group, steady_table, taken_cores
 from loadtune.judge.fit import Fit
 from loadtune.judge.memory import full_queue_peak_bytes, shm_peak_bytes
 from loadtune.judge.pipeline import Pipeline, simulate
-from loadtune.judge.prediction import fit_to, observe, taken_cores
+from loadtune.judge.prediction import fit_to, observe
 from loadtune.judge.resident import resident
 from loadtune.record.environment import read_environment
 from loadtune.record.results import Probe, TrialRecord

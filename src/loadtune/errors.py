@@ -13,7 +13,6 @@ LoadtuneError                    1  a fault of loadtune itself
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -78,9 +77,30 @@ class TrialHostError(LoadtuneError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name most like ``name``, or None when none is close."""
-    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    """Return the allowed name with the fewest slips, or None where each has more than one in three letters."""
+    bare = {one: one.lstrip("-").lower() for one in allowed}
+    asked = name.lstrip("-").lower()
+    slips = {one: _slips(asked, word) for one, word in bare.items()}
+    near = [one for one, count in slips.items() if count <= max(len(asked), len(bare[one])) // 3]
+    return min(near, key=slips.__getitem__, default=None)
+
+
+def _slips(first: str, second: str) -> int:
+    """Return the letters put in, left out, exchanged or swapped with their neighbour between two words.
+
+    The optimal string alignment distance (Damerau, Communications of the ACM 7, 1964).
+    """
+    before: list[int] = []
+    last = list(range(len(second) + 1))
+    for row, letter in enumerate(first, start=1):
+        now = [row]
+        for column, other in enumerate(second, start=1):
+            best = min(last[column] + 1, now[column - 1] + 1, last[column - 1] + (letter != other))
+            if row > 1 and column > 1 and letter == second[column - 2] and first[row - 2] == other:
+                best = min(best, before[column - 2] + 1)
+            now.append(best)
+        before, last = last, now
+    return last[-1]
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

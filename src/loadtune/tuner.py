@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ from loadtune.api import pickled
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Limits
 from loadtune.describe.workload import Workload
-from loadtune.errors import NothingFitsError, TargetError, UsageError
+from loadtune.errors import NothingFitsError, TargetError, UsageError, nearest
 from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult
 from loadtune.run import batch_size
 from loadtune.run.scratch import Scratch
 from loadtune.units import parse_duration, parse_size
+
+_LIMITS = ("host_memory", "gpu_memory", "max_batch_size")
 
 
 def find_batch_size(
     step: Callable[[Any], Any] | str | None,
     batches: Any,
     *,
-    limits: Limits | None = None,
+    limits: Mapping[str, str | int] | None = None,
     host_memory: str | int | None = None,
     gpu_memory: str | int | None = None,
     max_batch_size: int | None = None,
@@ -44,7 +46,7 @@ def find_batch_size(
         step: ``step(batch) -> loss or None``, ``"module:callable"``, or None for the model of the workload.
         batches: ``make_batch(batch_size) -> batch``, or what ``sweep`` takes: a data set, a loader, a ``Workload``, the
             name of a target.
-        limits: What it may take, in place of the three that follow.
+        limits: The three that follow as a mapping, ``{"host_memory": "8GiB"}``, in place of them.
         host_memory: Most host memory, ``"8GiB"``, ``"50%"`` or bytes.
         gpu_memory: Most device memory, likewise.
         max_batch_size: Largest batch to consider.
@@ -61,13 +63,10 @@ def find_batch_size(
             want of memory.
         NothingFitsError: Not even the smallest batch fits.
     """
-    given = limits or Limits(
-        host_memory=parse_size(host_memory) if host_memory is not None else None,
-        gpu_memory=parse_size(gpu_memory) if gpu_memory is not None else None,
-        max_batch_size=max_batch_size,
-    )
-    if multiple_of < 1 or (given.max_batch_size is not None and given.max_batch_size < 1):
-        raise UsageError("multiple_of and max_batch_size must be 1 or more")
+    separate = {"host_memory": host_memory, "gpu_memory": gpu_memory, "max_batch_size": max_batch_size}
+    given = _limits(separate if limits is None else limits)
+    if multiple_of < 1:
+        raise UsageError(f"multiple_of {multiple_of} is out of range: it must be 1 or more")
     named = step if isinstance(step, str) else "model"
     plan = BatchSizePlan(
         target=batches if isinstance(batches, str) else f"<{type(batches).__qualname__}>",
@@ -88,6 +87,22 @@ def find_batch_size(
     if result.largest is None:
         raise NothingFitsError(f"no batch fits: {result.because}")
     return result
+
+
+def _limits(given: Mapping[str, str | int | None]) -> Limits:
+    unknown = next((name for name in given if name not in _LIMITS), None)
+    if unknown is not None:
+        near = nearest(unknown, _LIMITS)
+        meant = f"did you mean '{near}'?" if near else f"the limits are {', '.join(_LIMITS)}"
+        raise UsageError(f"'{unknown}' is no limit; {meant}")
+    host, device, most = (given.get(name) for name in _LIMITS)
+    if most is not None and (not isinstance(most, int) or most < 1):
+        raise UsageError(f"max_batch_size {most} is out of range: it must be 1 or more")
+    return Limits(
+        host_memory=parse_size(host) if host is not None else None,
+        gpu_memory=parse_size(device) if device is not None else None,
+        max_batch_size=most,
+    )
 
 
 @dataclass(frozen=True, slots=True)

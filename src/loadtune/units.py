@@ -24,6 +24,10 @@ SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0
 WIDE_INTERVAL = 1 / 3
 """From this share of the estimate on an interval is given by its ends."""
 
+VAST_INTERVAL = 10.0
+"""An interval whose upper end is more than this many times its lower one says nothing of the size."""
+UNKNOWN = "(not known at this noise)"
+
 _NUMBER_AND_UNIT = re.compile(r"\s*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
@@ -166,7 +170,8 @@ def format_estimate(
     """Return ``3,032 ± 33 samples/s``, never with more digits than the interval allows.
 
     The half-width has ``digits`` significant digits at most and the estimate ends at the same place. An interval too
-    wide for one half-width to tell both of its ends is given by them: ``2,900 (1,400 to 6,300) samples/s``.
+    wide for one half-width to tell both of its ends is given by them: ``2,900 (1,400 to 6,300) samples/s``. Where the
+    ends are more than a factor of ``VAST_INTERVAL`` apart it is ``200 samples/s (not known at this noise)``.
     """
     suffix = f" {unit}" if unit else ""
     if low is None or high is None:
@@ -177,10 +182,19 @@ def format_estimate(
     place = math.floor(math.log10(half_width)) - digits + 1
     if half_width <= WIDE_INTERVAL * estimate:
         return f"{_rounded(estimate, place)} ± {_rounded(half_width, place)}{suffix}"
+    if high > VAST_INTERVAL * low:
+        return f"{_rounded(estimate, math.floor(math.log10(estimate)) - 1)}{suffix} {UNKNOWN}"
     if low > 0:
         place = min(place, math.floor(math.log10(low)))  # the lower end must not vanish in the rounding
     ends = f"({_rounded(low, place)} to {_rounded(high, place)})"
     return f"{_rounded(estimate, place)} × {ends}" if unit == "×" else f"{_rounded(estimate, place)} {ends}{suffix}"
+
+
+def format_half_width(share: float) -> str:
+    """Return ``±2.1 %`` for the half-width of an interval, as a share; above 100 % the factor it may be off by."""
+    if share > 1:
+        return f"not known to better than a factor of {format_number(1 + share)}"
+    return f"±{format_share(share)}"
 
 
 def format_ratio(ratio: float | None) -> str:

@@ -91,6 +91,19 @@ def test_nothing_is_wrong_with_the_page(name: str, scheme: str, folder: Path, br
         assert [url for url in seen.asked if not url.startswith("data:")] == [file.as_uri()]
 
 
+def test_no_text_of_a_chart_is_cut(folder: Path, browser: Any) -> None:
+    """In the browser's own font every text of every chart lies within its drawing."""
+    with Watched(browser, folder / "static.html") as seen:
+        outside = seen.page.evaluate(
+            """() => [...document.querySelectorAll("svg.chart text")].filter(text => {
+                const box = text.getBoundingClientRect(), all = text.closest("svg").getBoundingClientRect();
+                return box.left < all.left - 1 || box.right > all.right + 1 || box.top < all.top - 1
+                    || box.bottom > all.bottom + 1;
+            }).map(text => text.textContent)"""
+        )
+        assert outside == []
+
+
 def test_scripts_off_shows_every_chart_and_number(folder: Path, browser: Any) -> None:
     """With scripts blocked the interactive page has all sections, charts and tables that the static one has."""
     texts = []

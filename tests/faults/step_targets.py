@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import torch
@@ -66,6 +67,11 @@ def takes(batch: Any) -> None:
 def takes_space(batch: Any) -> None:
     """4 MiB of address space a sample, never touched."""
     torch.empty(size_of(batch) * PER_SAMPLE // 4)
+
+
+def sleeps(batch: Any) -> None:
+    """2 ms a sample, and next to no memory."""
+    time.sleep(0.002 * size_of(batch))
 
 
 def nothing(batch: Any) -> None:

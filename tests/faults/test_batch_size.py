@@ -118,6 +118,16 @@ def test_a_mistake_in_the_step_is_said(stepper: HostStepper) -> None:
         found(stepper, "mistake")
 
 
+def test_what_takes_too_long_is_no_want_of_memory(stepper: HostStepper) -> None:
+    """Steps of 2 ms a sample, three at least in 3 s: no batch above 500 is reported, and time is named, not memory."""
+    result = found(stepper, "sleeps", probe_timeout_seconds=3.0)
+    assert result.largest is not None
+    assert 250 <= result.largest <= 500
+    assert not result.exact
+    assert "within 3.00 s (--trial-timeout)" in result.because
+    assert {probe.fit for probe in result.probes} <= {"fits", "late"}
+
+
 def test_the_data_set_bounds_the_batch(stepper: HostStepper) -> None:
     """No batch is larger than the data set, and the result says that it is the reason."""
     result = found(stepper, "nothing")

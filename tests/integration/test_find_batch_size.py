@@ -92,4 +92,4 @@ def test_a_step_that_holds_memory_of_its_model() -> None:
     """A limit that is below what the process takes anyway is an error that says that nothing fits."""
     training = Training()
     with pytest.raises(loadtune.NothingFitsError, match="does not"):
-        loadtune.find_batch_size(training.step, make_batch, host_memory="20MiB", find_best=False)
+        loadtune.find_batch_size(training.step, make_batch, limits={"host_memory": "20MiB"}, find_best=False)

@@ -11,6 +11,7 @@ import pytest
 from loadtune.describe.plan import Consumer
 from loadtune.judge import batch_rate
 from loadtune.judge.batch_notes import notes
+from loadtune.judge.batch_pace import reach
 from loadtune.judge.batch_search import Ask, Found, Search
 from loadtune.judge.feeding import headspace, limit_of
 from loadtune.record.batch_size import BatchSizePlan, Bound, Fit, StepMeasurement, StepProbe
@@ -47,9 +48,17 @@ def probe(order: int, batch_size: int, fit: Fit, used: int, purpose: str = "slop
 
 
 def search(
-    memory: Callable[[int], float], plan: BatchSizePlan = PLAN, samples: int | None = None
+    memory: Callable[[int], float],
+    plan: BatchSizePlan = PLAN,
+    samples: int | None = None,
+    seconds: Callable[[int], float] = lambda _: 0.0,
+    words: Callable[[int], str] | None = None,
 ) -> tuple[Found, list[StepProbe]]:
-    """Search on a machine where a batch takes ``memory(B)`` and more than the limit is out of memory."""
+    """Search on a machine where a batch takes ``memory(B)`` and more than the limit is out of memory.
+
+    Its probe takes ``seconds(B)``, and is ended where that is more than the plan allows. Out of memory is raised with
+    98 % of the limit in use, in ``words(B)``.
+    """
     probes: list[StepProbe] = []
     while True:
         answer = Search(plan, [BOUND], samples, probes).next()
@@ -57,8 +66,18 @@ def search(
             return answer, probes
         assert isinstance(answer, Ask)
         assert answer.batch_size not in {one.batch_size for one in probes}, "the same batch twice"
-        used = memory(answer.batch_size)
-        probes.append(probe(len(probes), answer.batch_size, "fits" if used <= LIMIT else "out_of_memory", round(used)))
+        used, took = memory(answer.batch_size), seconds(answer.batch_size)
+        fit: Fit = "fits" if used <= LIMIT else "out_of_memory"
+        late = took > plan.probe_timeout_seconds
+        row = probe(len(probes), answer.batch_size, "late" if late else fit, round(used))
+        if words is not None and row.fit == "out_of_memory":
+            had = round(0.98 * LIMIT)
+            steps = 1 if used < 1.01 * LIMIT else 0  # by a little it comes through a first step
+            error = replace(measured(answer.batch_size, had), steps=steps, error_message=words(answer.batch_size))
+            row = replace(row, kind="host_oom", measured=error, used_bytes={"host": had})
+        probes.append(
+            replace(row, seconds=min(took, plan.probe_timeout_seconds), predicted_bytes=answer.predicted_bytes)
+        )
         assert len(probes) < 40
 
 
@@ -115,6 +134,97 @@ def test_nothing_fits_is_known() -> None:
     """Where a batch of 1 is too big nothing was found, exactly."""
     found, probes = search(lambda _: 2 * LIMIT)
     assert (found.largest, found.exact) == (None, True)
+    assert [one.batch_size for one in probes] == [16, 2, 1]
+
+
+def line(batch_size: int) -> float:
+    return 400 * MIB + 2 * MIB * batch_size
+
+
+WORDS = {
+    "torch": "DefaultCPUAllocator: can't allocate memory: you tried to allocate {} bytes. Error code 12",
+    "numpy": "Unable to allocate {:.2f} MiB for an array with shape (64, 64) and data type float32",
+    "nothing": "bad allocation",
+}
+
+
+@pytest.mark.parametrize("said", WORDS)
+def test_what_an_allocation_asked_for_leads_to_the_largest(said: str) -> None:
+    """Where a jump fails since memory bends at 1,000, an error that tells by how much saves a probe: six, not seven."""
+
+    def memory(batch_size: int) -> float:
+        return line(batch_size) + 0.4 * MIB * max(0, batch_size - 1_000)
+
+    def words(batch_size: int) -> str:
+        asked = memory(batch_size) - 0.98 * LIMIT  # what is held by then is a little below the limit
+        return WORDS[said].format(round(asked) if said == "torch" else asked / MIB)
+
+    found, probes = search(memory, words=words)
+    assert found.largest is not None
+    assert 0.98 * truth(memory) <= found.largest <= truth(memory)
+    assert len(probes) == (7 if said == "nothing" else 6)
+    assert probes[-1].predicted_bytes["host"] == pytest.approx(memory(found.largest), rel=0.01)
+    assert [one.fit for one in probes].count("out_of_memory") == (2 if said == "nothing" else 1)
+
+
+def test_one_that_was_through_a_step_lacked_little() -> None:
+    """Where a jump fails after its first step, what it asked for is not on top of its peak: 1 % less is tried."""
+
+    def memory(batch_size: int) -> float:
+        return line(batch_size) + 0.06 * MIB * max(0, batch_size - 1_400)
+
+    found, probes = search(memory, words=lambda _: WORDS["torch"].format(10**9))
+    failed = next(one for one in probes if one.fit == "out_of_memory")
+    assert failed.batch_size > truth(memory)
+    assert probes[failed.order + 1].batch_size == int(0.99 * failed.batch_size)
+    assert found.largest is not None
+    assert 0.98 * truth(memory) <= found.largest <= truth(memory)
+    assert len(probes) == 5
+
+
+def test_no_batch_is_probed_that_would_not_end_in_time() -> None:
+    """Where memory would do for 2,872 and time for 1,900, no probe is late, and time is named with what it allows."""
+    found, probes = search(line, seconds=lambda size: 3 + 0.03 * size)
+    assert found.largest is not None
+    assert 0.75 * 1_900 <= found.largest <= 1_900
+    assert not any(one.fit == "late" for one in probes)
+    assert not found.exact
+    assert "not expected to be over within 60.0 s (--trial-timeout)" in found.because
+
+
+def test_steps_that_are_timed_to_fill_half_a_second_do_not_count() -> None:
+    """A small batch is timed for many steps and a large one for one: what is expected goes by one."""
+    rows = [replace(probe(0, size, "fits", 1), seconds=1.0 + 0.01 * size * 3) for size in (16, 128)]
+    more = replace(rows[1], seconds=rows[1].seconds + 4 * 1.28)
+    assert more.measured is not None
+    more = replace(more, measured=replace(more.measured, steps=7, step_seconds=1.28))
+    assert reach([rows[0], more], 60.0) == pytest.approx(reach(rows, 60.0)) == pytest.approx(47 / 0.03)
+
+
+def test_a_late_probe_does_not_count_as_out_of_memory() -> None:
+    """Where more than 1,000 suddenly takes for ever, three probes are late at most, and neither is taken for memory."""
+    found, probes = search(line, seconds=lambda size: 3 if size <= 1_000 else 1_000)
+    late = [one.batch_size for one in probes if one.fit == "late"]
+    assert found.largest == max(one.batch_size for one in probes if one.fit == "fits")
+    assert 0.83 * 1_000 < found.largest <= 1_000
+    assert len(late) <= 3
+    assert f"{min(late):,} was not over within" in found.because
+    assert not found.exact
+
+
+def test_a_slow_start_does_not_stop_a_search() -> None:
+    """Where the first probe was held up and the next were not, memory decides as ever."""
+    found, probes = search(line, seconds=lambda size: 40 if size == 16 else 2 + 0.01 * size)
+    assert found.largest is not None
+    assert 0.98 * truth(line) <= found.largest <= truth(line)
+    assert len(probes) <= 6
+
+
+def test_a_step_that_never_ends_has_no_batch() -> None:
+    """Where no size ends in time, three probes were made and none is said to be out of memory."""
+    found, probes = search(line, seconds=lambda _: 1_000)
+    assert (found.largest, found.exact) == (None, False)
+    assert "(--trial-timeout)" in found.because
     assert [one.batch_size for one in probes] == [16, 2, 1]
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
+from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
-from factories import make_result, make_trial, with_trials
+import pytest
+
+from factories import make_detailed_result, make_result, make_trial, with_trials
 from loadtune.describe.config import LoaderConfig
-from loadtune.show.charts import heat, knob, models, trade
+from loadtune.record.results import RunResult
+from loadtune.show.charts import heat, knob, models, trade, waits
 from loadtune.show.figures import figures
 
 
@@ -122,3 +128,95 @@ def test_every_chart_is_well_formed_and_its_names_are_its_own() -> None:
         assert figure.table.rows
         assert all(len(row) == len(figure.table.header) for row in figure.table.rows)
     assert len(ids) == len(set(ids))
+
+
+LETTERS = {0.33: " ',.IJijl", 0.38: "-/:;f|", 0.42: "!()[]rt", 0.53: "*_sz", 0.61: "?LcFPTYaekovxy", 1.0: "%mMW@"}
+"""Widths over the font size, at most, in DejaVu Sans: with Verdana the widest that browsers take for sans-serif."""
+OTHER_LETTER = 0.64
+
+
+def wide(text: str, size: float) -> float:
+    """Return the width of a text in a wide font."""
+    widths = {letter: width for width, letters in LETTERS.items() for letter in letters}
+    return size * sum(widths.get(letter, OTHER_LETTER) for letter in text)
+
+
+_SHIFT = re.compile(r"(translate|rotate)\(([-\d.]+)(?:[ ,]([-\d.]+))?\)")
+
+
+def texts(
+    element: ET.Element, x: float = 0.0, y: float = 0.0, inherited: dict[str, str] | None = None
+) -> Iterator[tuple[str, float, float, float, float]]:
+    """Yield each text of a drawing with its left, top, right and bottom end, as a wide font draws it."""
+    turned = False
+    for kind, first, second in _SHIFT.findall(element.attrib.get("transform", "")):
+        across, down = float(first), float(second or 0)
+        if kind == "rotate":
+            turned = across == -90  # the only angle that charts use for text
+        else:
+            x, y = (x + down, y - across) if turned else (x + across, y + down)
+    style = {**(inherited or {}), **element.attrib}
+    if element.tag.endswith("}text") and element.text and style.get("opacity") != "0":
+        size = float(style["font-size"].removesuffix("px"))
+        width = wide(element.text, size)
+        before = {"start": 0.0, "middle": 0.5, "end": 1.0}[style.get("text-anchor", "start")] * width
+        if turned:
+            yield element.text, x - size, y - width + before, x, y + before
+        else:
+            yield element.text, x - before, y - size, x - before + width, y
+    for child in element:
+        yield from texts(child, x, y, style)
+
+
+def long_names() -> RunResult:
+    """Return a run whose pick, also the fastest, has a name as long as they come."""
+    rows = []
+    for row in make_detailed_result().trials:
+        config = dataclasses.replace(row.config, pin_memory=True, persistent_workers=row.num_workers > 0)
+        changes = {"pin_memory": True, "persistent_workers": row.num_workers > 0, "config_id": config.config_id}
+        rows.append(dataclasses.replace(row, **changes))
+    result = with_trials(make_detailed_result(), tuple(rows))
+    best = max((row for row in rows if row.samples_per_second), key=lambda row: row.samples_per_second or 0.0)
+    pick = dataclasses.replace(result.best, config=best.config, config_id=best.config_id)
+    return dataclasses.replace(result, best=pick, fastest=pick)
+
+
+@pytest.mark.parametrize(
+    "result", [make_result(), make_detailed_result(), make_detailed_result(count=60), long_names()]
+)
+def test_no_text_of_a_chart_is_cut(result: RunResult) -> None:
+    """In a wide font too every text of every chart lies within its drawing, and none was shortened."""
+    for figure in figures(result):
+        root = ET.fromstring(figure.svg)  # noqa: S314 - drawn here
+        width, height = map(float, root.attrib["viewBox"].split()[2:])
+        found = list(texts(root))
+        assert found, figure.name
+        for text, left, top, right, bottom in found:
+            assert "…" not in text, figure.name
+            assert left >= -1, (figure.name, text)
+            assert top >= -1, (figure.name, text)
+            assert right <= width + 1, (figure.name, text)
+            assert bottom <= height + 1, (figure.name, text)
+
+
+@pytest.mark.parametrize(
+    "result", [make_result(), make_detailed_result(), make_detailed_result(count=60), long_names()]
+)
+def test_no_two_labels_of_an_axis_touch(result: RunResult) -> None:
+    """In a wide font too there is room between neighbouring labels on one line below a chart."""
+    for figure in figures(result):
+        for axis in ET.fromstring(figure.svg).iter():  # noqa: S314 - drawn here
+            if axis.attrib.get("class", "").startswith("mark-text role-axis-label"):
+                boxes = [box for box in texts(axis) if box[0].strip()]
+                on_a_line = {round(box[2]) for box in boxes}
+                if len(on_a_line) == 1:
+                    row = sorted(boxes, key=lambda box: box[1])
+                    assert all(one[3] < other[1] for one, other in itertools.pairwise(row)), figure.name
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.07, 130.0), (1.2, 8.0), (40.0, 55.0), (0.5, 2e4), (9.0, 11.0)])
+def test_the_axis_of_waits_has_labels_enough(low: float, high: float) -> None:
+    """Over a decade, less or many there are three labels at least and not too many, each within the axis."""
+    ticks = waits.log_ticks(low, high)
+    assert 3 <= len(ticks) <= 9
+    assert all(low <= tick <= high for tick in ticks)

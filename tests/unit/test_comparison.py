@@ -17,7 +17,8 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.errors import RegressionError
 from loadtune.judge.comparison import Change, change_of, compared, ratio_of, regression
 from loadtune.record.results import Interval, RunResult, TrialResult
-from loadtune.show.comparison import print_comparison
+from loadtune.show.comparison import print_comparison, ratio_text, verdict
+from loadtune.show.leaders import trial_rate
 
 Printed = pytest.CaptureFixture[str]
 
@@ -146,12 +147,52 @@ def test_another_version_is_named_and_compared(tmp_path: Path, capsys: Printed) 
     assert "torch was 2.15.0 and is 2.16.0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("width", [60, 72, 90, 200])
-def test_the_table_fits_the_terminal(width: int) -> None:
-    """At each width every line fits, no cell is cut, and the word for the change stands in the row of the pick."""
+def printed(base: RunResult, new: RunResult, width: int) -> list[str]:
+    """Return the lines that a console of this width shows."""
     console = Console(width=width, record=True, file=io.StringIO(), color_system=None)
-    print_comparison(compared(make_result(), scaled(make_result(), 0.8), threshold=0.02), (), console)
-    lines = console.export_text().splitlines()
+    print_comparison(compared(base, new, threshold=0.02), (), console)
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 120, 200])
+@pytest.mark.parametrize("noise", [0.011, 0.3, 0.9])
+def test_all_of_a_comparison_is_readable_at_any_width(width: int, noise: float) -> None:
+    """Every line fits, nothing is cut, none ends in a blank, and each row has its word, ratio, rates and memory."""
+    base, new = scaled(make_result(), 1.0, noise), scaled(make_result(), 0.8, noise)
+    lines = printed(base, new, width)
     assert max(map(len, lines)) <= width
     assert "…" not in "".join(lines)
-    assert any("256" in line and "regressed" in line for line in lines)
+    assert not any(line != line.rstrip() for line in lines)
+    said = " ".join(" ".join(lines).split())
+    found = compared(base, new, threshold=0.02)
+    for one in (*found.deciding, *found.others):
+        assert one.change in said
+        assert ratio_text(one) in said
+        assert trial_rate(one.base) in said
+        assert trial_rate(one.new) in said
+    assert "±0 B" in said
+
+
+def test_a_comparison_that_fits_is_a_table() -> None:
+    """With room for all of it the word for the change stands in the row of the pick, below the heads of the columns."""
+    lines = printed(make_result(), scaled(make_result(), 0.8), 100)
+    assert lines[0].split() == ["batch", "workers", "base", "new", "new", "/", "base", "memory", "change"]
+    assert any("256" in line and "regressed" in line and "pick" in line for line in lines)
+
+
+def test_an_interval_too_wide_to_tell_is_said_to_be() -> None:
+    """With rates known to ± 90 % no percentage is given and the sentence says what fits, with ± 110 % that all does."""
+    base = scaled(make_result(), 1.0, 0.9)
+    said = verdict(compared(base, scaled(make_result(), 1.04, 0.9), threshold=0.02))
+    assert "no change that can be told: anything from 0.04 to 27 times the rate fits these two runs" in said
+    assert "%" not in said
+    endless = compared(base, scaled(make_result(), 1.04, 1.1), threshold=0.02)
+    assert "no change that can be told: any change fits" in verdict(endless)
+    assert ratio_text(endless.deciding[0]) == "not known"
+
+
+def test_a_narrow_interval_without_a_change_says_what_would_not_show() -> None:
+    """Rates known to 1.1 % that agree: no change, and one of 2 % would not have shown."""
+    said = verdict(compared(scaled(make_result(), 1.0), scaled(make_result(), 1.001), threshold=0.02))
+    assert "no change, +0.1 %" in said
+    assert "A change of less than 2 % would not show" in said

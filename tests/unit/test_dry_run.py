@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from scripted_machine import Machine, a_probe, an_environment
 
 from loadtune.cli import app
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Search, SweepPlan
+from loadtune.describe.plan import Limits, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.rehearsal import rehearse
+from loadtune.judge.search import adaptive
+from loadtune.judge.state import State
 from loadtune.record.results import MemoryLimits
 from loadtune.run.dry_run import dry_run
-from loadtune.run.sweep import Runner
+from loadtune.run.sweep import Runner, grid
 from loadtune.show.dry_run import lines
+from loadtune.units import parse_size
 
 GRID = SearchSpace.parse(
     batch_size="16..256:x2", num_workers="0,1,2,4,8,16", drop_last="off", pin_memory="off"
@@ -48,6 +52,40 @@ def test_nothing_is_left_to_chance() -> None:
     known = {"probe": PROBE, "limits": MemoryLimits(), "environment": an_environment(), "workers_open_ended": False}
     plan = SweepPlan(target="cifar10", time_budget_seconds=30.0)
     assert rehearse(plan, GRID, **known) == rehearse(plan, GRID, **known)  # type: ignore[arg-type]
+
+
+def test_a_limit_that_was_asked_for_counts() -> None:
+    """With less memory allowed than one process takes the limit is named, and that nothing can be chosen."""
+    runner = Looked()
+    runner.probe = replace(PROBE, resident_bytes=330 * 2**20)
+    plan = SweepPlan(
+        target="cifar10",
+        space=SearchSpace.parse(batch_size="64,128"),
+        limits=Limits(host_memory=parse_size("100MiB")),
+    )
+    found = dry_run(plan, open_runner=lambda *_: nullcontext(runner))
+    text = "\n".join(lines(found))
+    rows = found.rehearsal.configs
+    assert "100 MiB of memory allowed, of " in text
+    assert f"over the limit of 100 MiB of host memory: {rows}, which need 331 MiB or more" in text
+    assert rows == len({*grid(found.resolved, PROBE), PROBE.baseline})
+    assert f"configurations: {rows}, 0 of them refused, more where the sweep goes on to more workers" in text
+    assert "and more while more workers help" in text
+
+
+@pytest.mark.parametrize("seconds", [1e-4, 1e-3, 5e-3])
+def test_what_is_tried_first_is_the_same_however_fast_the_first_look_was(seconds: float) -> None:
+    """What is named as tried first are the configurations that no rate has a say in, and that is said."""
+    runner = Looked()
+    runner.probe = replace(PROBE, seconds_per_sample=seconds, cpu_seconds_per_sample=seconds)
+    space = SearchSpace.parse(batch_size="16..256:x2", num_workers="0,1,2,4", drop_last="off", pin_memory="off")
+    found = dry_run(SweepPlan(target="cifar10", space=space, seed=3), open_runner=lambda *_: nullcontext(runner))
+    first = found.rehearsal.first[: found.rehearsal.settled]
+    known = {"probe": PROBE, "limits": MemoryLimits(), "environment": found.header.environment}
+    state = State(plan=found.resolved, configs=space.configs(), records=(), **known)  # type: ignore[arg-type]
+    assert first == adaptive.opening(state)
+    text = "\n".join(lines(found))
+    assert f"tried first: {', '.join(config.config_id for config in first)}; what comes next depends" in text
 
 
 class Looked:

@@ -57,6 +57,9 @@ def test_the_nearest_name_is_offered(name: str, match: str | None) -> None:
 def test_the_offer_is_half_a_sentence() -> None:
     """The offer can be put behind any sentence, and is empty when nothing is near."""
     assert errors.did_you_mean("swep", ["sweep"]) == "; did you mean 'sweep'?"
+    assert errors.did_you_mean("--trian", ["--rain", "--train"]) == "; did you mean '--train'?"
+    for far, allowed in (("--foo", "--color"), ("LT999", "LT019"), ("m", "n")):
+        assert errors.did_you_mean(far, [allowed]) == ""
     assert errors.did_you_mean("zebra", ["sweep"]) == ""
 
 

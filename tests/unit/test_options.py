@@ -136,6 +136,13 @@ def test_a_file_gives_defaults(planned: Planned, empty_folder: Path) -> None:
     assert planned[-1]["session"].strict is True
 
 
+def test_a_named_file_gives_the_target_too(planned: Planned, empty_folder: Path) -> None:
+    """``target`` of a file that ``--config`` names is taken, unless the command line names one; a near miss is told."""
+    (empty_folder / "own.toml").write_text('[tool.loadtune]\ntarget = "data.py:train"\n', encoding="utf-8")
+    assert plan_of(planned, "--config", "own.toml").target == "data.py:train"
+    assert plan_of(planned, "images", "--config", "own.toml").target == "images"
+
+
 def test_command_line_over_environment_over_file(
     planned: Planned, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,3 +211,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="No space"):
         write_atomically(place, b"new")
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("run.json", "old")]
+
+
+def test_a_file_of_another_kind_is_no_run_directory(tmp_path: Path) -> None:
+    """Of a script that is given for a run it is said that it is a file, and not what its text is not."""
+    (tmp_path / "my.py").write_text("print()", encoding="utf-8")
+    with pytest.raises(RunDirectoryError, match=r"my\.py' is no run directory: it is a file$"):
+        load_run(tmp_path / "my.py")

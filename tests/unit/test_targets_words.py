@@ -11,7 +11,8 @@ from loadtune.api import sweep
 from loadtune.errors import OutputError, TargetError, UsageError
 from loadtune.record.store import RUN_FILE
 from loadtune.units import parse_step_time
-from loadtune.workloads.resolve import resolve_object
+from loadtune.workloads.arguments import converted
+from loadtune.workloads.resolve import resolve_object, resolve_target
 
 
 def of_a_path(root: str) -> list[int]:
@@ -39,6 +40,41 @@ def test_a_function_that_was_given_a_configuration_says_so() -> None:
             TargetError, match=r"was given a LoaderConfig; if it is an argument of your own, give it with"
         ):
             resolve_object(given, "data.py:make")
+
+
+def of_values(root: str, n: int = 1, *, share: float | None = None, shuffled: bool = False, more=None) -> list[Any]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    return [root, n, share, shuffled, more]
+
+
+def test_arguments_are_what_the_annotation_says() -> None:
+    """Text for int, float and bool is read as that, and stays text elsewhere; what cannot be read is named."""
+    given = {"root": "7", "n": "12", "share": "0.5", "shuffled": "true", "more": "3"}
+    assert converted(of_values, "data.py:make", given) == {
+        "root": "7",
+        "n": 12,
+        "share": 0.5,
+        "shuffled": True,
+        "more": "3",
+    }
+    assert converted(of_values, "data.py:make", {"shuffled": "Off"}) == {"shuffled": False}
+    for key, text, what in (
+        ("n", "abc", "a whole number"),
+        ("share", "half", "a number"),
+        ("shuffled", "2", "true or"),
+    ):
+        with pytest.raises(TargetError, match=f"takes {what}.* for the argument {key} .*, and '{text}' is none"):
+            resolve_object(of_values, "data.py:make", {"root": "x", key: text})
+
+
+def test_a_file_alone_is_told_what_is_in_it(tmp_path: Path) -> None:
+    """A file without a name offers its functions and classes, and is not imported for that."""
+    file = tmp_path / "my.py"
+    file.write_text("raise SystemExit\nclass Data: ...\ndef train(): ...\ndef _own(): ...\n", encoding="utf-8")
+    with pytest.raises(TargetError, match=f"is a file, .*: write one of {file}:Data, {file}:train$"):
+        resolve_target(str(file), {})
+    file.write_text("not Python", encoding="utf-8")
+    with pytest.raises(TargetError, match=f"write {file}:NAME"):
+        resolve_target(str(file), {})
 
 
 def test_from_python_the_word_is_force_true(tmp_path: Path) -> None:

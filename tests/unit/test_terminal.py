@@ -68,6 +68,33 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert "    dataset, batch_size=256, num_workers=2," in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_no_line_ends_in_blanks(width: int) -> None:
+    """What is copied from a terminal has no blanks at the ends of its lines, tables and paddings included."""
+    stream = io.StringIO()
+    print_result(make_result(), Console(file=stream, width=width, color_system=None))
+    assert not [line for line in stream.getvalue().splitlines() if line != line.rstrip()]
+
+
+def test_a_row_of_leaders_stands_for_both_values_of_drop_last() -> None:
+    """No row of the table names drop_last, which others of the same trials would not; the pick's own line does."""
+    table, _, below = printed(make_result(), 200).partition("Pick: ")
+    assert "drop_last" not in table
+    assert below.startswith("2 workers, batch 256, drop_last: ")
+    leading = page.render(make_result()).split("The leaders</h2>")[1].split("</section>")[0]
+    assert "drop_last" not in leading
+
+
+def test_columns_go_before_a_cell_wraps() -> None:
+    """At 80 columns with wide intervals the epoch makes room, and what a row is stands on one line."""
+    wide = {"samples_per_second_low": 1400.0, "samples_per_second_high": 16300.0}
+    rows = (dataclasses.replace(row, **wide) for row in make_result().trials)
+    result = dataclasses.replace(make_result(), fastest=make_result().best)
+    for row in (table := printed(with_trials(result, tuple(rows)), 80).partition("Pick: ")[0]).splitlines():
+        assert not row.startswith(" " * 40)
+    assert "pick, fastest" in table
+
+
 def test_the_result_says_what_to_do() -> None:
     """Pick, interval, reason, gain, fastest, limit, code, models, findings and cost are all there."""
     text = printed(make_result(), 200)
@@ -140,8 +167,12 @@ def test_a_wide_gain_is_told_by_its_ends() -> None:
 def test_a_gain_that_spans_more_than_a_factor_of_two_is_not_known() -> None:
     """From 0.03 to 320 times is no gain: it is said to be unknown, and the estimate is shown nowhere."""
     text = printed(make_result(gain=Interval(estimate=2.87, low=0.03, high=320.0)), 200)
-    assert "The gain over torch's defaults (0 workers, batch 64) is not known at this noise: 0.03 to 320 times" in text
+    name = "The gain over an epoch against torch's defaults (0 workers, batch 64)"
+    assert f"{name} is not known at this noise: 0.03 to 320 ×" in text
     assert "2.87" not in text
+    wide = make_result(gain=Interval(estimate=21.7, low=7.9, high=62.0))
+    assert f"{name} is at least 7.9 ×, how much is not known at this noise" in printed(wide, 200)
+    assert "<b>at least 7.9</b> ×" in page.render(wide)
 
 
 def test_a_step_is_said_to_be_fed_or_not() -> None:
@@ -194,11 +225,51 @@ def test_one_of_a_kind_is_singular() -> None:
     assert "cifar10, 1 sample · " in summary.workload_sentence(result)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_than_perfect_sharing_is_doubted_where_it_is_printed(workers: int) -> None:
+    """An epoch that beats KBT/W by a fifth says that T was too high, in the terminal and the page; by 5 %, nothing."""
+
+    def told(share: float) -> tuple[str, str]:
+        result = make_result()
+        seconds = {"kbt_epoch_seconds": share * 10.0 * max(workers, 1), "epoch_seconds": 10.0}
+        rows = tuple(
+            dataclasses.replace(row, **seconds) if row.num_workers == workers else row for row in result.trials
+        )
+        row = next(row for row in rows if row.num_workers == workers and row.status == "ok")
+        pick = dataclasses.replace(result.best, config=row.config, config_id=row.config_id)
+        rows = tuple(dataclasses.replace(one, chosen=one.config_id == row.config_id) for one in rows)
+        changed = with_trials(dataclasses.replace(result, best=pick), rows)
+        return printed(changed, 300), page.render(changed)
+
+    for doubtful, fine in zip(told(1.2), told(1.05), strict=True):
+        assert "T, from one short look in the main process, came out too high" in doubtful
+        assert "came out too high" not in fine
+
+
+def test_the_pick_has_one_figure_of_memory() -> None:
+    """Where the end of an epoch needs 1 MiB more than was seen, terminal and page say that alone of the pick."""
+    result = make_result()
+    assert result.best is not None
+    sizes = {"host_peak_bytes": 667 * 2**20, "predicted_host_peak_bytes": 668 * 2**20}
+    rows = (
+        dataclasses.replace(row, **sizes) if row.config_id == result.best.config_id else row for row in result.trials
+    )
+    changed = with_trials(result, tuple(rows))
+    assert "668 MiB" in printed(changed, 200)
+    assert "667 MiB" not in printed(changed, 200)
+    trials = page.render(changed).split("All trials")[1].split("<details>")[0]
+    assert "668 MiB" in trials
+    assert "667 MiB" not in trials
+
+
 def test_a_pick_that_is_the_baseline_claims_no_gain() -> None:
     """Where the baseline is chosen, nothing is said to be faster than it."""
     result = make_result()
     text = printed(make_result(best=result.baseline), 200)
-    assert "That is torch's defaults (0 workers, batch 64): nothing measured is told to be better." in text
+    assert (
+        "That is torch's defaults (0 workers, batch 64): nothing measured within the limits is told to be better."
+        in text
+    )
 
 
 def test_a_run_without_a_length_or_memory_is_printed() -> None:
@@ -229,8 +300,8 @@ def test_markup_in_a_name_is_shown_as_text() -> None:
     assert "[bold red]x[/] :smile:" in text
 
 
-def test_the_plain_listener_writes_one_line_a_trial() -> None:
-    """Where there is no terminal each trial is one line: configuration, rate and memory, or the reason."""
+def test_the_plain_listener_writes_a_line_a_trial() -> None:
+    """Where there is no terminal a trial is a line: configuration, rate, memory, or the reason; at most 80 columns."""
     stream = io.StringIO()
     listener = PlainListener(stream)
     listener.preparing(PLAN)
@@ -242,9 +313,11 @@ def test_the_plain_listener_writes_one_line_a_trial() -> None:
     listener.finished(make_result())
     assert stream.getvalue().splitlines() == [
         "preparing cifar10",
-        "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at most 1.0 GiB",
+        "cifar10, 50,000 samples: 40 configurations in at most 60.0 s, host memory at",
+        "    most 1.0 GiB",
         "12.0 s, first look: 2 workers, batch 256: 2,835 samples/s, 412 MiB",
-        "12.0 s, first look: 2 workers, batch 256: failed, <script>alert('x')</script> [bold red]x[/] red =1+1 | `a` second line",  # noqa: E501
+        "12.0 s, first look: 2 workers, batch 256: failed, <script>alert('x')</script>",
+        "    [bold red]x[/] red =1+1 | `a` second line",
     ]
 
 

@@ -16,7 +16,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Search, SweepPlan
 from loadtune.judge.choose import Choice, choose, judged_rate
 from loadtune.judge.contest import contest
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, range_words, unknown_words
 from loadtune.judge.lean import need_bytes
 from loadtune.judge.reasons import chosen_reason
 from loadtune.judge.step_findings import wait_share
@@ -245,6 +245,14 @@ def test_an_end_of_a_gain_near_1_shows_its_side() -> None:
     assert gain_words(Interval(estimate=2.1, low=2.0, high=2.2)) == "2.1 ± 0.1 ×"
 
 
+def test_a_gain_without_a_size_is_told_by_its_lower_end_where_that_is_one() -> None:
+    """Between 7.9 and 62 times it is at least 7.9 ×; where the interval holds 1 nothing is known."""
+    wide, open_ended = Interval(estimate=21.7, low=7.9, high=62.0), Interval(estimate=2.0, low=0.1, high=40.0)
+    assert gain_words(wide) == "at least 7.9 ×"
+    assert unknown_words(wide) == "at least 7.9 ×, how much is not known at this noise"
+    assert (gain_words(open_ended), unknown_words(open_ended)) == ("not known", "not known at this noise: 0.1 to 40 ×")
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_fewest_workers_that_keep_a_step_fed_are_chosen(seed: int) -> None:
     """A step of 40 ms takes 1,600 samples/s in batches of 64: of workers with 700/s each the three that feed it win."""
@@ -259,3 +267,54 @@ def test_the_fewest_workers_that_keep_a_step_fed_are_chosen(seed: int) -> None:
     share = wait_share(chosen, 0.04)
     assert share is not None
     assert share < 0.05
+
+
+def test_the_printed_rate_is_what_the_fresh_trials_gave() -> None:
+    """However slow the machine was before, the rates of what was measured again lie at their fresh trials' mean."""
+    two = LoaderConfig(batch_size=64, num_workers=2)
+    records = [
+        a_record(config, [rate * speed] * 2, order=2 * block + at, block=block, phase=phase)  # type: ignore[arg-type]
+        for block, (speed, phase) in enumerate(
+            ((0.5, "screen"), (1.5, "race"), (0.4, "race"), (1.2, "verify"), (0.9, "verify"), (1.0, "verify"))
+        )
+        for at, (config, rate) in enumerate(((BASE, 1000.0 + 3 * (block % 2)), (two, 2000.0 - 5 * (block % 3))))
+    ]
+    choice = chosen_of(records, (BASE, two))
+    rates = {row.config_id: row.samples_per_second or 0.0 for row in choice.rows}
+    fresh = [math.log(r.steady.window_samples_per_second[0]) for r in records if r.phase == "verify" and r.steady]
+    assert math.log(rates["b64-w0"]) + math.log(rates["b64-w2"]) == pytest.approx(2 * sum(fresh) / len(fresh), abs=1e-3)
+    assert choice.verified
+
+
+def test_few_trials_that_differ_much_give_no_narrow_gain() -> None:
+    """One trial of the pick and two of the baseline that differ by 1.7 times: the gain's interval holds both ratios."""
+    two = LoaderConfig(batch_size=32, num_workers=2)
+    records = [
+        a_record(BASE, [142.0, 135.0], order=0, block=0),
+        a_record(two, [1453.0, 1316.0], order=1, block=0),
+        a_record(BASE, [80.0, 81.0], order=2, block=1, phase="race"),
+    ]
+    gain = chosen_of(records, (BASE, two)).gain
+    assert gain is not None
+    assert gain.low < 1384 / 138
+    assert gain.high > 1384 / 80.5
+    assert not is_known(gain)
+
+
+def test_what_looked_faster_and_has_one_fresh_trial_is_said_so() -> None:
+    """The sentence says that it was measured again only once, not that it was not."""
+    fast, slow = LoaderConfig(batch_size=512, num_workers=2), LoaderConfig(batch_size=512, num_workers=1)
+    rows = (
+        (0, "screen", BASE, 1960.0), (0, "screen", slow, 2820.0), (0, "screen", fast, 2725.0),
+        (1, "race", fast, 3280.0), (1, "race", BASE, 2260.0), (2, "verify", fast, 4970.0), (2, "verify", BASE, 2470.0),
+        (2, "verify", slow, 3210.0), (3, "verify", slow, 2720.0), (3, "verify", BASE, 2715.0),
+    )  # fmt: skip
+    records = [
+        a_record(config, [rate, rate * 1.1], order=order, block=block, phase=phase)  # type: ignore[arg-type]
+        for order, (block, phase, config, rate) in enumerate(rows)
+    ]
+    choice = chosen_of(records, (BASE, slow, fast))
+    reason = chosen_reason(choice)
+    assert choice.chosen == "b512-w1"
+    assert "measured again only once" in reason
+    assert "not measured again" not in reason

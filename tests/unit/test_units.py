@@ -12,6 +12,7 @@ from loadtune.units import (
     format_count,
     format_decimal,
     format_estimate,
+    format_half_width,
     format_number,
     format_rate,
     format_ratio,
@@ -143,7 +144,9 @@ def test_times_have_three_digits(seconds: float | None, text: str) -> None:
         (10.0, 10.0, 10.0, "10.0 samples/s"),
         (10.0, 0.0, float("inf"), "10.0 samples/s"),
         (2938.0, 1361.0, 6341.0, "2,900 (1,400 to 6,300) samples/s"),
-        (200.0, 30.0, 1294.0, "200 (30 to 1,290) samples/s"),
+        (400.0, 130.0, 1294.0, "400 (130 to 1,290) samples/s"),
+        (4291.0, 10.0, 1_806_290.0, "4,300 samples/s (not known at this noise)"),
+        (0.214, -0.5, 3.0, "0.21 samples/s (not known at this noise)"),
     ],
 )
 def test_an_estimate_has_no_more_digits_than_its_interval_allows(
@@ -169,3 +172,12 @@ def test_small_formats() -> None:
 def test_what_is_no_text_becomes_some_that_can_be_written() -> None:
     """A byte of a file's name that is no UTF-8 is a question mark; everything else stays."""
     assert as_utf8("naïve \udce9 日本") == "naïve ? 日本"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.021, "±2.1 %"), (1.0, "±100.0 %"), (7.139, "not known to better than a factor of 8.14")],
+)
+def test_a_half_width_above_the_estimate_is_a_factor(share: float, text: str) -> None:
+    """No rate is known to ±713.9 %: the factor that it may be off by is named."""
+    assert format_half_width(share) == text

@@ -13,12 +13,14 @@ from loadtune.describe.plan import Consumer, Limits, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import NothingFitsError
 from loadtune.explain import pages
+from loadtune.judge.findings import with_one_budget
 from loadtune.judge.lack import lack
 from loadtune.judge.verdict import conclude
 from loadtune.record.failure import Alone, FailureEvidence
 from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.show.leaders import marks
 from loadtune.show.summary import gain_number, gain_sentence
+from loadtune.units import Size
 
 BASE = LoaderConfig(batch_size=64)
 GRID = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (0, 1, 2))
@@ -131,6 +133,29 @@ def test_a_baseline_outside_of_the_grid_is_not_blamed() -> None:
     assert message == "no configuration asked for was measured in the time budget of 60.0 s"
 
 
+def test_each_cause_is_named_with_its_count() -> None:
+    """A batch larger than the data set is refused with drop_last; without it the time ran out: both are said."""
+    space = SearchSpace.parse(batch_size="5000", num_workers="0,1,2", pin_memory="off", drop_last="both")
+    plan = SweepPlan(target="x", space=space, time_budget_seconds=8.0)
+    cut = replace(
+        a_record(space.configs()[0], status="interrupted"),
+        drop_last=(False, True),
+        failure_kind=None,
+        failure_reason="the time budget ended while it was measured",
+    )
+    result = concluded([cut], configs=space.configs(), plan=plan, probe=a_probe(dataset_samples=4000))
+    said = lack(result.trials, plan, result.probe)
+    assert said.cause == "time"
+    assert said.sentence == (
+        "no configuration asked for could be measured: 3 not measured in the time budget of 8.00 s; "
+        "3 refused: batch size 5,000 is larger than the data set (4,000 samples), and drop_last leaves out its only "
+        "batch"
+    )
+    finding = found(result, "LT013")
+    assert finding is not None
+    assert "--time-budget" in finding.advice
+
+
 def test_want_of_memory_is_told_from_a_limit() -> None:
     """A configuration that failed for want of memory, or whose peak is unknown under a limit, is named as that."""
     starved = [replace(a_record(config, status="failed"), failure_kind="host_oom") for config in GRID]
@@ -154,6 +179,16 @@ def test_noise_is_admitted() -> None:
         "±2 % is out of reach at this noise, where trials of one configuration differ by 8 %"
     )
     assert "12 of them, the most that are made, would give about ±4." in finding.advice
+
+
+def test_noise_beyond_the_rate_itself_is_a_factor() -> None:
+    """Trials that differ tenfold give no percentage: LT001 says the factor, before and after more trials."""
+    finding = found(concluded(verified({BASE: (1000.0, 20.0, 9000.0), GRID[1]: (900.0, 40.0, 8000.0)})), "LT001")
+    assert finding is not None
+    assert "not known to better than a factor of" in finding.message
+    assert "where ±2.0 % was asked for" in finding.message
+    assert "trials of one configuration differ by a factor of" in finding.advice
+    assert "would leave it not known to better than a factor of" in finding.advice
 
 
 def test_the_time_that_is_advised_would_do() -> None:
@@ -189,7 +224,7 @@ def test_a_gain_that_is_not_known_is_not_given() -> None:
     assert result.best is not None
     assert result.gain.high > 10 * result.gain.low
     assert finding is not None
-    assert finding.message.startswith("the gain over torch's defaults with batch 64 is not known: ")
+    assert finding.message.startswith("the gain over torch's defaults with batch 64 is not known at this noise: ")
     assert "2 trials of the choice and 2 of them" in finding.message
     assert "is not known at this noise" in result.best.reason
     assert "see LT001, LT031" in result.best.reason
@@ -213,6 +248,30 @@ def test_no_steady_state_is_reported() -> None:
     finding = found(concluded(records), "LT003")
     assert finding is not None
     assert "2 workers, batch 64" in finding.message
+    assert "a cache is still filling" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("others", "load", "advised"),
+    [
+        (1.2, 0.0, "other work took 1.2 of the 2 usable CPUs during these trials: close other programs"),
+        (0.0, 3.4, "a cache is still filling"),
+        (None, 3.4, "close other programs: the load average was 3.4 on 2 usable CPUs"),
+    ],
+)
+def test_what_is_not_steady_under_other_work_is_put_down_to_that(
+    others: float | None, load: float, advised: str
+) -> None:
+    """Where other work was seen during the trials, or before where that is not known, LT003 advises quiet."""
+    records = verified(
+        {config: (by_workers(config),) * 3 for config in GRID},
+        steady=False,
+        measured_seconds=1.0,
+        others_cpu_seconds=others,
+    )
+    finding = found(concluded(records, environment=an_environment(load_average=load)), "LT003")
+    assert finding is not None
+    assert advised in finding.advice
 
 
 @pytest.mark.parametrize(("ways", "said"), [("---", True), ("+++", True), ("-+-", False), ("+-+", False)])
@@ -235,6 +294,15 @@ def test_an_unfinished_sweep_says_so() -> None:
     assert finding is not None
     assert "1 of 3 configurations not measured" in finding.message
     assert found(result, "LT012") is not None
+
+
+def test_one_time_budget_is_advised() -> None:
+    """Findings that each ask for more time name one budget, the longest, so that a reader knows what to type."""
+    advice = ("give 40s, as in --time-budget 40s", "as with --time-budget 140s, or wait", "look elsewhere")
+    told = [Finding(code="LT004", severity="info", message="", advice=one) for one in advice]
+    assert [one.advice for one in with_one_budget(told)] == [
+        "give 40s, as in --time-budget 140s", "as with --time-budget 140s, or wait", "look elsewhere",
+    ]  # fmt: skip
 
 
 def test_a_tie_names_the_fastest() -> None:
@@ -430,6 +498,29 @@ def test_samples_that_were_never_loaded_are_named_where_others_failed() -> None:
     assert found(concluded([*whole, failed]), "LT033") is None
     other = replace(failed, failure_kind="shm_full")
     assert found(concluded([*records, other]), "LT033") is None
+
+
+def test_a_limit_that_decided_is_told_as_that() -> None:
+    """Where what is told to be faster is over a limit, reason and LT007 name it, and nothing is put down to noise."""
+    limit = Limits(host_memory=Size(bytes=360 * MIB))
+    machine = Machine(
+        rate=lambda config: 1000.0 if config.num_workers < 2 else 9000.0,
+        peak=lambda config: (335 + 14 * config.num_workers) * MIB,
+        trial_sd=0.03,
+    )
+    plan = SweepPlan(target="cifar10", limits=limit)
+    limits = MemoryLimits(host_memory_bytes=360 * MIB)
+    result = concluded(machine.sweep(plan, GRID, limits=limits), plan=plan, limits=limits)
+    finding = found(result, "LT007")
+    assert finding is not None
+    assert finding.message.startswith("nothing within the limits is told to be faster than torch's defaults")
+    needs = "but needs 363 MiB of host memory, over the limit of 360 MiB"
+    assert needs in finding.message
+    assert "2 workers would give 9" in finding.message
+    assert finding.advice == "to have it, raise the limit: --host-memory 363MiB"
+    assert result.best is not None
+    assert needs in result.best.reason
+    assert "nothing measured within the limits is told to be better" in (gain_sentence(result) or "")
 
 
 def test_nothing_is_as_fast_as_can_be_told() -> None:

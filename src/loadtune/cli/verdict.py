@@ -7,7 +7,7 @@ from loadtune.judge.lack import lack
 from loadtune.judge.reasons import label
 from loadtune.record.results import Pick, RunResult
 from loadtune.show.summary import limit_sentences
-from loadtune.units import format_share
+from loadtune.units import format_half_width
 
 NO_STEADY_STATE = "LT003"
 """The finding that the choice, the fastest or the baseline never became steady, so that no ratio of theirs holds."""
@@ -43,8 +43,8 @@ def _check_noise(result: RunResult, best: Pick) -> None:
     # Not `>`: an interval that is not a number is no precise one.
     if not half_width <= asked:
         raise TooNoisyError(
-            f"the rate of {label(best.config)} is known to ±{format_share(half_width)}, not to the "
-            f"±{format_share(asked)} asked for with --strict",
+            f"the rate of {label(best.config)} is {format_half_width(half_width)} where "
+            f"{format_half_width(asked)} was asked for with --strict",
             hint="give it a longer --time-budget, a quieter machine or a wider --precision",
         )
     unsteady = next((finding for finding in result.findings if finding.code == NO_STEADY_STATE), None)

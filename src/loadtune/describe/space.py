@@ -113,13 +113,13 @@ def parse_integers(text: str, *, name: str, least: int, most: int | None = None)
     for part in text.split(","):
         if not part.strip():
             raise UsageError(f"--{name} '{text}' has an empty item: write a number or a range beside each comma")
-        values.update(_expand(part.strip(), name=name))
+        values.update(_expand(part.strip(), name=name, least=least))
         if len(values) > MAX_POINTS_ON_AN_AXIS:
             raise UsageError(f"--{name} '{text}' gives more than {MAX_POINTS_ON_AN_AXIS} values: use a coarser step")
     return _checked_integers(values, name=name, least=least, most=most)
 
 
-def _expand(part: str, *, name: str) -> list[int]:
+def _expand(part: str, *, name: str, least: int) -> list[int]:
     if any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", part, re.ASCII)):
         raise UsageError(f"--{name} '{part}' is out of range: a number has at most {MAX_DIGITS} digits")
     if re.fullmatch(r"-?\d+", part, re.ASCII):
@@ -131,7 +131,8 @@ def _expand(part: str, *, name: str) -> list[int]:
         )
     first, last = int(match[1]), int(match[2])
     if first > last:
-        raise UsageError(f"--{name} '{part}' runs backwards: write {last}..{first}")
+        hint = f"write {last}..{first}" if last >= least else f"it must go up, from {least} or more"
+        raise UsageError(f"--{name} '{part}' runs backwards: {hint}")
     if match[3] == "x":
         return _geometric(first, last, float(match[4]), part=part, name=name)
     step = float(match[4] or 1)

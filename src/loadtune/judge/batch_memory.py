@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtune.record.batch_size import Bound, LoaderHolds, Resource, StepMeasurement, StepProbe
+from loadtune.units import BYTES
 
 LEAST_GROWTH_BYTES = 16 << 20
 """Less than this between two probes may be anything: an arena of the allocator, a cache of a library."""
+
+NEAR = 0.9
+"""A batch at this share of one that was out of memory tells more than that: an allocator that looks for room in vain
+takes some more meanwhile (glibc maps an arena of 64 MiB)."""
+_ASKED = re.compile(r"(?:tried|unable) to allocate (\d+(?:\.\d+)?) ?(bytes|B|[KMGT]iB)\b", re.IGNORECASE)
+"""What torch and numpy say of an allocation that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +55,19 @@ def lines(probes: Sequence[StepProbe], bounds: Sequence[Bound]) -> dict[str, Lin
     """Return the line of each resource through the two largest batches that were measured to their end.
 
     The last secant, and not a fit through all: libraries choose other algorithms for larger batches, and what matters
-    is what comes next. A resource that did not grow between the two has no line.
+    is what comes next. Where a much larger one was out of memory, the line is as steep as what that needed. A
+    resource that did not grow between the two has no line.
     """
     found: dict[str, Line] = {}
     for bound in bounds:
         points = {probe.batch_size: probe.used_bytes[bound.resource] for probe in probes if _tells(probe, bound)}
-        line = _through(sorted(points.items())[-2:])
-        if line is not None:
-            found[bound.resource] = line
+        ran = sorted(points.items())[-2:]
+        needed = sorted(
+            need for probe in probes if (need := _needed(probe, bound)) and NEAR * need[0] > max(points, default=0)
+        )
+        through = (_through(ran), _through([*ran[-1:], *needed[:1]]))
+        if any(through):
+            found[bound.resource] = max((line for line in through if line), key=lambda line: line.slope)
     return found
 
 
@@ -76,6 +89,25 @@ def predicted_largest(found: dict[str, Line], bounds: Sequence[Bound]) -> tuple[
     """Return the batch size at which the first limit is reached, and that limit; infinite where none is in sight."""
     reached = [(found[bound.resource].largest(bound.limit_bytes), bound) for bound in bounds if bound.resource in found]
     return min(reached, key=lambda pair: pair[0]) if reached else (math.inf, None)
+
+
+def _needed(probe: StepProbe, bound: Bound) -> tuple[int, int] | None:
+    """Return a batch that was out of memory and what it needed at least: what it had, and what it asked for in vain.
+
+    None where its error does not tell, and of one that was through a step: what it asked for is not on top of its peak.
+    """
+    measured, had = probe.measured, probe.used_bytes.get(bound.resource)
+    of_it = probe.kind == ("device_oom" if bound.resource == "device" else "host_oom")
+    if probe.fit != "out_of_memory" or not of_it or measured is None or measured.steps or had is None:
+        return None
+    asked = _asked_bytes(measured.error_message)
+    return (probe.batch_size, had + asked) if asked else None
+
+
+def _asked_bytes(message: str) -> int:
+    """Return what an allocation asked for that failed, by the words of the error; 0 where they do not tell."""
+    found = _ASKED.search(message)
+    return round(float(found[1]) * BYTES.get(found[2].upper(), 1)) if found is not None else 0
 
 
 def bytes_per_sample(probes: Sequence[StepProbe]) -> float:

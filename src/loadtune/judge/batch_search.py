@@ -2,7 +2,8 @@
 
 Two small probes give a line of memory against batch size, a third at about half of what it predicts makes it good at
 that scale, the fourth is the prediction itself, and what is left narrows the gap. A batch that is out of memory bounds
-the search from above, one that ran from below; what is reported always ran.
+the search from above, one that ran from below; what is reported always ran. One that is not over in its time bounds
+nothing: no batch is probed that is not expected to end in time, and a search that ends for this says so.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtune.judge.batch_memory import Line, bytes_per_sample, lines, predicted_largest
+from loadtune.judge.batch_memory import NEAR, Line, bytes_per_sample, lines, predicted_largest
+from loadtune.judge.batch_pace import reach
 from loadtune.record.batch_size import BatchSizePlan, Bound, Purpose, StepProbe
-from loadtune.units import format_bytes, format_count
+from loadtune.units import format_bytes, format_count, format_seconds
 
 START = 16
 STEP_UP = 8
@@ -26,6 +28,8 @@ MOST_GROWTH = 16
 FAR = 0.25
 """Below this share of the predicted largest a line is too short a lever: a probe halfway comes first."""
 MARGIN = 0.01
+FAR_MARGIN = 0.02
+"""Where the line goes by what a batch needed that did not fit, which is known to about 64 MiB."""
 CLOSE = 0.985
 """A batch at this share of the predicted largest, or more, is taken for the largest."""
 NARROW = 0.98
@@ -33,6 +37,10 @@ NARROW = 0.98
 BACK_OFF = 0.96
 CONTRADICTED = 0.9
 """A batch below this share of the predicted largest that does not fit says that something else decides."""
+LITTLE_MORE = 1.1
+"""Where no batch so many times the largest is expected to end in time, it is left at that."""
+MOST_LATE = 3
+"""Each costs all of its time, and what does not end with less either may never."""
 BLIND_FACTOR = 2
 """So many times as many probes are made then: the gap is halved by each."""
 
@@ -78,8 +86,9 @@ class Search:
         fits = [probe.batch_size for probe in self._probes if probe.fit == "fits"]
         self._low = max(fits, default=0)
         """Largest that ran within the limits."""
-        above = [probe for probe in self._probes if probe.fit != "fits" and probe.batch_size > self._low]
+        above = [probe for probe in self._probes if probe.fit not in ("fits", "late") and probe.batch_size > self._low]
         self._above = min(above, key=lambda probe: probe.batch_size, default=None)
+        self._reach = reach(self._probes, plan.probe_timeout_seconds)
         self._lines = lines(self._probes, bounds)
         self._limit, self._binding = predicted_largest(self._lines, bounds)
 
@@ -94,16 +103,17 @@ class Search:
             return Found(largest=low or None, exact=True, because=_says(above))
         if self._is_spent():
             return self._lower_bound()
-        return self._first(top) if not low else self._further(top)
+        return self._in_time(self._first(top) if not low else self._further(top))
 
     def given_up(self, because: str) -> Found:
         """Return what there is when no more probes can be made."""
         return Found(largest=self._low or None, exact=False, because=because)
 
     def _first(self, top: int) -> Ask:
-        if self._above is None:
+        if not self._probes:
             return self._ask(min(top, START), "start", "a small batch to begin with")
-        return self._ask(self._above.batch_size // STEP_UP, "bisect", "the one before did not run: a smaller one")
+        smallest = min(probe.batch_size for probe in self._probes)
+        return self._ask(smallest // STEP_UP, "bisect", "the one before did not run: a smaller one")
 
     def _further(self, top: int) -> Ask | Found:
         low, high = self._low, self._above.batch_size if self._above is not None else math.inf
@@ -138,7 +148,9 @@ class Search:
 
     def _narrow(self, high: float) -> Ask | Found:
         """Close in on a batch that did not fit: near it first where the line was nearly right, else by halves."""
-        low, predicted = self._low, (1 - MARGIN) * self._limit
+        low = self._low
+        by_needs = low < NEAR * high and self._limit < high
+        predicted = (1 - (FAR_MARGIN if by_needs else MARGIN)) * self._limit
         if low >= NARROW * high or CLOSE * self._limit <= low < self._limit < high:
             return self._lower_bound()
         if low < predicted < (1 - MARGIN) * high:
@@ -146,8 +158,15 @@ class Search:
                 self._between(predicted), "bisect", "what the line predicts below the one that did not fit"
             )
         if low < BACK_OFF * high * BACK_OFF and not self._is_contradicted():
-            return self._ask(self._between(BACK_OFF * high), "bisect", "a little below the one that did not fit")
+            return self._below(high)
         return self._halve(high)
+
+    def _below(self, high: float) -> Ask:
+        """Return one a little below what did not fit: very little for the first, where it was through a step."""
+        failed = [probe.measured for probe in self._probes if probe.fit == "out_of_memory"]
+        lacked_little = len(failed) == 1 and failed[0] is not None and failed[0].steps > 0
+        size = self._between(((1 - MARGIN) if lacked_little else BACK_OFF) * high)
+        return self._ask(size, "bisect", "a little below the one that did not fit")
 
     def _halve(self, high: float) -> Ask:
         middle = math.sqrt(self._low * high) if high > 2 * self._low else (self._low + high) / 2
@@ -165,6 +184,19 @@ class Search:
         """Return whether enough probes were made; where no line leads the way it takes more of them."""
         made = sum(1 for probe in self._probes if probe.fit != "refused")
         return made >= self._plan.most_probes * (BLIND_FACTOR if self._is_contradicted() else 1)
+
+    def _in_time(self, answer: Ask | Found) -> Ask | Found:
+        """Return a smaller batch where the one that is asked for is not expected to end in its time."""
+        if isinstance(answer, Found) or answer.refusal is not None or answer.batch_size <= self._reach:
+            return answer
+        size, late = self._aligned(self._reach), [one.batch_size for one in self._probes if one.fit == "late"]
+        within = format_seconds(self._plan.probe_timeout_seconds)
+        if len(late) < MOST_LATE and size >= max(LITTLE_MORE * self._low, self._plan.multiple_of):
+            return self._ask(size, answer.purpose, f"the most that is expected to end within {within}")
+        what = (
+            f"{format_count(min(late))} was not" if late else f"{format_count(answer.batch_size)} is not expected to be"
+        )
+        return self.given_up(f"{what} over within {within} (--trial-timeout), whatever memory it takes")
 
     def _refusal(self, top: int) -> Ask | None:
         """Return the batch that would fit but for what the loader holds, to be refused with the sum."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from loadtune.describe.config import LoaderConfig
@@ -38,6 +38,8 @@ class Choice:
     """Of the fastest over the chosen."""
     ahead_of_chosen: Mapping[str, Difference] = field(default_factory=dict)
     """Of every other row within the limits over the chosen."""
+    over_limits: Mapping[str, Difference] = field(default_factory=dict)
+    """Of every measured row that is over a limit over the chosen."""
     tie: float = 0.0
     """Rates no further apart than this share count as equal."""
     verified: bool = False
@@ -150,14 +152,16 @@ def _choice(
         tied=ids,
         gain=_gain(game, chosen.config_id, baseline),
         behind_chosen=game.against(fastest.config_id, chosen.config_id),
-        ahead_of_chosen={
-            row.config_id: game.against(row.config_id, chosen.config_id)
-            for row in judged
-            if row.within_limits and row.config_id in game.table and row.config_id != chosen.config_id
-        },
+        ahead_of_chosen=_ahead((row for row in judged if row.within_limits), game, chosen),
+        over_limits=_ahead((row for row in judged if row.within_limits is False), game, chosen),
         tie=tie,
         verified=chosen.config_id in game.verified,
     )
+
+
+def _ahead(rows: Iterable[TrialResult], game: Contest[str], chosen: TrialResult) -> dict[str, Difference]:
+    ids = (row.config_id for row in rows if row.config_id != chosen.config_id)
+    return {key: game.against(key, chosen.config_id) for key in ids if key in game.table}
 
 
 def _gain(game: Contest[str], chosen: str, baseline: str | None) -> Interval | None:

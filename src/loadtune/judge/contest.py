@@ -93,7 +93,7 @@ def _contest(
     verified = frozenset(key for key in level if is_verified(trials[groups[key]]))
     noise = spread(once)
     selected = {key for key in once if key in verified and groups[key] != probe.baseline.steady}
-    moods = _moods(once, fresh, selected, noise)
+    moods = _moods(once, fresh, selected, verified, noise)
     evidence = {
         key: tuple(one for one in each if key not in verified or one.block in fresh) for key, each in level.items()
     }
@@ -108,11 +108,16 @@ def _contest(
 
 
 def _moods(
-    table: Mapping[Key, tuple[Repeat, ...]], fresh: Collection[int], selected: Collection[Key], noise: Spread
+    table: Mapping[Key, tuple[Repeat, ...]],
+    fresh: Collection[int],
+    selected: Collection[Key],
+    verified: Collection[Key],
+    noise: Spread,
 ) -> dict[int, float]:
     """Return what each block shares, in the logarithm.
 
-    What was picked out was flattered before: it does not say how the blocks before compare with those after.
+    What was picked out was flattered before: it does not say how the blocks before compare with those after. The
+    fresh trials of what was verified share nothing in the mean, so that the printed rates are what those gave.
     """
     of_blocks = noise.trial_variance - noise.error_variance
     if noise.error_df <= 0 or of_blocks <= 0:
@@ -122,4 +127,12 @@ def _moods(
         for one in each:
             part = (key, key in selected and one.block in fresh)
             parts.setdefault(part, []).append((one.block, one.log_rate))
-    return block_effects(parts, max(noise.error_variance / of_blocks, LEAST_ERROR_SHARE))
+    effects = block_effects(parts, max(noise.error_variance / of_blocks, LEAST_ERROR_SHARE))
+    printed = [
+        effects.get(one.block, 0.0)
+        for key, each in table.items()
+        for one in each
+        if not verified or (key in verified and one.block in fresh)
+    ]
+    scale = plain.fmean(printed) if printed else 0.0
+    return {one.block: effects.get(one.block, 0.0) - scale for each in table.values() for one in each}

@@ -115,3 +115,11 @@ def steady_table(records: Sequence[TrialRecord]) -> dict[LoaderConfig, tuple[Rep
     at = middles(records)
     table = {group: repeats(trials, steady_of, at) for group, trials in by_group(records).items()}
     return {group: found for group, found in table.items() if found}
+
+
+def taken_cores(record: TrialRecord) -> float | None:
+    """Return how many cores other work took during a trial's windows; None where it is not known."""
+    steady = record.steady
+    if steady is None or steady.others_cpu_seconds is None or not steady.measured_seconds:
+        return None
+    return steady.others_cpu_seconds / steady.measured_seconds

@@ -80,18 +80,26 @@ def _resident_memory(config: LoaderConfig, probe: Probe, environment: Environmen
 
     What each worker adds, W·(u_w + ρ·D), is known only when it runs, and nobody is refused for it.
     """
-    if config.batch_size is None or not probe.bytes_per_sample or probe.resident_bytes is None:
-        return None
-    queue = config.batches_at_once * config.batch_size * probe.bytes_per_sample
-    needed = probe.resident_bytes + queue
-    if needed <= environment.host_memory_limit_bytes:
+    needed, resident = least_bytes(config, probe), probe.resident_bytes
+    if needed is None or resident is None or needed <= environment.host_memory_limit_bytes:
         return None
     return Refusal(
         kind="host_oom",
-        reason=f"one process with torch and the data set has {format_bytes(probe.resident_bytes)}, and with "
-        f"{_queue(config)}, {format_bytes(queue)}, that is {format_bytes(needed)} of host memory before any worker's "
-        f"own, of {format_bytes(environment.host_memory_limit_bytes)} ({environment.host_memory_limit_source})",
+        reason=f"one process with torch and the data set has {format_bytes(resident)}, and with "
+        f"{_queue(config)}, {format_bytes(needed - resident)}, that is {format_bytes(needed)} of host memory "
+        f"before any worker's own, of {format_bytes(environment.host_memory_limit_bytes)} "
+        f"({environment.host_memory_limit_source})",
     )
+
+
+def least_bytes(config: LoaderConfig, probe: Probe) -> float | None:
+    """Return the host memory that a configuration needs in any case, Main + (P·W + 1)·B·M; None where it is unknown.
+
+    Bytes. What each worker adds is not in it.
+    """
+    if config.batch_size is None or not probe.bytes_per_sample or probe.resident_bytes is None:
+        return None
+    return probe.resident_bytes + config.batches_at_once * config.batch_size * probe.bytes_per_sample
 
 
 def _queue(config: LoaderConfig) -> str:

@@ -6,6 +6,10 @@ title, is its page in ``explain/codes``. A code never changes its meaning.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
 from loadtune.judge import (
     affinity,
     feeding,
@@ -24,6 +28,8 @@ from loadtune.judge import (
 from loadtune.judge.case import Case
 from loadtune.judge.evidence import speaking
 from loadtune.record.results import Finding
+
+_BUDGET = re.compile(r"--time-budget (\d+)s")
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -60,7 +66,14 @@ def findings(case: Case) -> tuple[Finding, ...]:
         step_findings.per_batch(case),
         unseen.finding(case),
     )
-    return tuple(finding for finding in found if finding is not None)
+    return with_one_budget(finding for finding in found if finding is not None)
+
+
+def with_one_budget(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings with one time budget in their advice: the longest of them, which does for all."""
+    told = tuple(found)
+    longest = max((int(seconds) for one in told for seconds in _BUDGET.findall(one.advice)), default=0)
+    return tuple(replace(one, advice=_BUDGET.sub(f"--time-budget {longest}s", one.advice)) for one in told)
 
 
 def _pinning(case: Case) -> Finding | None:

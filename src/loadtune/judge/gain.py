@@ -1,4 +1,4 @@
-"""What a gain says: how much faster, no change that can be told, or nothing at all."""
+"""What a gain says: how much faster, at least how much, no change that can be told, or nothing at all."""
 
 from __future__ import annotations
 
@@ -23,12 +23,24 @@ def is_told(gain: Interval) -> bool:
 
 
 def gain_words(gain: Interval) -> str:
-    """Return ``2.1 ± 0.1 ×``, or with an interval that is too wide for that by its ends, ``2.1 × (1.04 to 3.3)``."""
+    """Return ``2.1 ± 0.1 ×``, or with an interval that is too wide for that by its ends, ``2.1 × (1.04 to 3.3)``.
+
+    Of a gain that has no size: ``at least 7.9 ×`` where its lower end is above 1, else ``not known``.
+    """
+    if not is_known(gain):
+        return f"at least {_end_words(gain.low)} ×" if gain.low > 1 else "not known"
     if gain.high - gain.low < EXACT * gain.estimate:
         return format_ratio(gain.estimate)
     if max(gain.high - gain.estimate, gain.estimate - gain.low) > WIDE_INTERVAL * gain.estimate:
         return f"{_end_words(gain.estimate)} × ({range_words(gain)})"
     return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
+
+
+def unknown_words(gain: Interval) -> str:
+    """Return what is known of a gain that has no size, for behind "the gain is"."""
+    if gain.low > 1:
+        return f"{gain_words(gain)}, how much is not known at this noise"
+    return f"not known at this noise: {range_words(gain)} ×"
 
 
 def range_words(gain: Interval) -> str:

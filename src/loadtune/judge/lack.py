@@ -9,6 +9,7 @@ from typing import Literal
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.describe.space import SearchSpace
+from loadtune.judge.summary import NOT_WORTH
 from loadtune.record.results import Probe, TrialResult
 from loadtune.units import format_seconds
 
@@ -27,7 +28,7 @@ class Lack:
     message: str
     """A clause that begins small and has no full stop."""
     reason: str | None = None
-    """The first failure's own words, where failures are the cause."""
+    """The first failure's own words, where failures are the cause; with several causes each with its count."""
     over: tuple[TrialResult, ...] = ()
     """The rows over a limit, where that is the cause."""
 
@@ -45,17 +46,36 @@ def lack(rows: Sequence[TrialResult], plan: SweepPlan, probe: Probe) -> Lack:
         return Lack(cause="limits", message="no configuration that was measured meets the limits", over=over)
     failed = [row for row in asked if row.status in ("failed", "hung", "refused")]
     starved = [row for row in failed if row.failure_kind in OUT_OF_MEMORY]
+    late = [row for row in asked if row.status == "interrupted" and row.failure_reason != NOT_WORTH]
+    budget = format_seconds(plan.time_budget_seconds)
     if starved:
         message = "no configuration asked for could be measured for want of memory"
-        return Lack(cause="memory", message=message, reason=_first_reason(starved))
+        return Lack(cause="memory", message=message, reason=_reasons(failed, late, budget))
     if any(row.status == "ok" for row in asked):
         return Lack(cause="unknown", message="no configuration that was measured is known to meet the limits")
     if failed:
         message = "no configuration asked for could be measured"
-        return Lack(cause="failed", message=message, reason=_first_reason(failed))
+        # What was refused was never tried: the time is what kept the others from a number.
+        cause: Literal["time", "failed"] = "time" if late and not _tried(failed) else "failed"
+        return Lack(cause=cause, message=message, reason=_reasons(failed, late, budget))
     what = "no configuration asked for" if any(row.status == "ok" for row in rows) else "nothing"
-    budget = format_seconds(plan.time_budget_seconds)
     return Lack(cause="time", message=f"{what} was measured in the time budget of {budget}")
+
+
+def _tried(rows: Sequence[TrialResult]) -> bool:
+    return any(row.status != "refused" for row in rows)
+
+
+def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:
+    """Return the one cause, or each with the number of configurations it kept from a number."""
+    causes: dict[tuple[str, str | None], list[TrialResult]] = {}
+    for row in failed:
+        causes.setdefault((row.status, row.failure_kind), []).append(row)
+    if len(causes) == 1 and not late:
+        return _first_reason(failed)
+    clauses = [f"{len(late):,} not measured in the time budget of {budget}"] if late else []
+    clauses += [f"{len(rows):,} {status}: {_first_reason(rows)}" for (status, _), rows in causes.items()]
+    return "; ".join(clauses)
 
 
 def _first_reason(rows: Sequence[TrialResult]) -> str:

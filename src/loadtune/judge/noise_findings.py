@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import statistics as plain
 from collections.abc import Sequence
 
 from loadtune.judge.case import Case
-from loadtune.judge.evidence import by_group, deciding, group_of, steady_table
-from loadtune.judge.gain import is_known, range_words
+from loadtune.judge.evidence import by_group, deciding, group_of, steady_table, taken_cores
+from loadtune.judge.gain import is_known, unknown_words
 from loadtune.judge.reasons import baseline_name, counted, label
 from loadtune.judge.statistics import trend
-from loadtune.judge.surer import advice
+from loadtune.judge.surer import advice, is_loaded, quiet_words
 from loadtune.judge.verify import half_width_share
 from loadtune.record.results import Finding, TrialRecord
-from loadtune.units import format_estimate, format_seconds, format_share
+from loadtune.units import format_cpus, format_estimate, format_half_width, format_seconds, format_share
 
 TELLING_DRIFT = 0.05
 """A change of the machine's speed by less is not worth a word."""
+TELLING_WORK = 0.1
+"""Share of the usable CPUs: where other work took less during a trial, that is not what changed its rate."""
 TELLING_GAIN = 0.07
 """Precision of the rates at which a gain of a tenth can be told."""
 
@@ -30,8 +33,8 @@ def precision(case: Case) -> Finding | None:
     return Finding(
         code="LT001",
         severity="warning",
-        message=f"noise-limited: the rate of the choice is {rate}, ±{format_share(share)} where ±{format_share(asked)} "
-        "was asked for",
+        message=f"noise-limited: the rate of the choice is {rate}, {format_half_width(share)} where "
+        f"{format_half_width(asked)} was asked for",
         advice=advice(case, row, asked),
         numbers={"half_width_share": share, "precision": asked},
     )
@@ -46,8 +49,7 @@ def unknown_gain(case: Case) -> Finding | None:
     return Finding(
         code="LT031",
         severity="warning",
-        message=f"the gain over {baseline_name(case.choice)} is not known: {range_words(gain)} times their rate, which "
-        f"is all that {trials} say at this noise",
+        message=f"the gain over {baseline_name(case.choice)} is {unknown_words(gain)}, which is all that {trials} say",
         advice=advice(case, row, TELLING_GAIN),
         numbers={"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high},
     )
@@ -74,7 +76,7 @@ def unsteady(case: Case) -> Finding | None:
     named = {case.choice.chosen, case.choice.fastest, case.choice.baseline}
     groups = by_group(case.records)
     changing = [
-        label(row.config)
+        row
         for row in case.choice.rows
         if row.config_id in named
         and (trials := deciding(groups.get(group_of(row.config), [])))
@@ -85,10 +87,27 @@ def unsteady(case: Case) -> Finding | None:
     return Finding(
         code="LT003",
         severity="warning",
-        message=f"no steady state: the halves of a trial differ by more than 5 % for {'; '.join(changing)}",
-        advice="the cost of samples may change along the data set, or a cache is still filling: give more time, "
-        f"as in --time-budget {case.longer()}",
+        message=f"no steady state: the halves of a trial differ by more than 5 % for "
+        f"{'; '.join(label(row.config) for row in changing)}",
+        advice=_settling(case, [trial for row in changing for trial in deciding(groups[group_of(row.config)])]),
         numbers={"configurations": float(len(changing))},
+    )
+
+
+def _settling(case: Case, trials: Sequence[TrialRecord]) -> str:
+    """Return what would make these trials steady: quiet where other work was seen, else time."""
+    cpus = case.environment.usable_cpus
+    taken = [cores for trial in trials if (cores := taken_cores(trial)) is not None]
+    if taken and plain.median(taken) >= TELLING_WORK * cpus:
+        return (
+            f"other work took {format_cpus(plain.median(taken))} of the {format_cpus(cpus)} usable CPUs during these "
+            "trials: close other programs, and measure again"
+        )
+    if not taken and is_loaded(case):
+        return quiet_words(case)
+    return (
+        "the cost of samples may change along the data set, or a cache is still filling: give more time, "
+        f"as in --time-budget {case.longer()}"
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
 from loadtune.judge.choose import judged_rate
 from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster
 from loadtune.judge.unique import is_repeating
-from loadtune.record.results import Finding, Interval, Severity
+from loadtune.record.results import Finding, Interval, Severity, TrialResult
 from loadtune.units import format_share
 
 TELLING_DROP = 0.01
@@ -43,6 +44,10 @@ def no_gain(case: Case) -> Finding | None:
             "for, and cannot be chosen"
         )
         return _baseline_finding("warning", gain, message, "keep them, or add them to the axes")
+    out = barred(case)
+    if out is not None:
+        message = f"nothing within the limits is told to be faster than {name}: {out.words}"
+        return _baseline_finding("info", gain, message, out.advice)
     if _is_open(case):
         return None
     reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
@@ -88,22 +93,12 @@ def dropped(case: Case) -> Finding | None:
 
 
 def unverified(case: Case) -> Finding | None:
-    """Return LT012 where the choice or the baseline was not measured again."""
-    choice = case.choice
-    row, baseline = case.row(choice.chosen), case.row(choice.baseline)
+    """Return LT012 where the choice, the baseline or what looked faster has too few fresh trials to stand alone."""
+    row = case.row(case.choice.chosen)
     if row is None or not case.finished:
         return None
-    if not case.is_verified(row):
-        message = (
-            "the time budget ended before the choice could be measured again: its rate is the best of many noisy ones "
-            "and may be flattered"
-        )
-    elif baseline is not None and choice.gain is not None and not case.is_verified(baseline):
-        message = (
-            f"the time budget ended before {baseline_name(choice)} could be measured again: the gain over them rests "
-            "on the first look alone and may be flattered"
-        )
-    else:
+    message = _unsure_choice(case, row) or _unsure_baseline(case) or _unsure_rival(case, row)
+    if message is None:
         return None
     return Finding(
         code="LT012",
@@ -111,4 +106,56 @@ def unverified(case: Case) -> Finding | None:
         message=message,
         advice=f"give more time, as in --time-budget {case.longer()}, or fewer values on the axes",
         numbers={"repeats": float(row.repeats)},
+    )
+
+
+def _unsure_choice(case: Case, row: TrialResult) -> str | None:
+    if case.is_verified(row):
+        return None
+    if row.fresh_trials:
+        return (
+            "the time budget ended after one fresh trial of the choice, which does not stand alone: its rate is that "
+            f"of all its {counted(row.repeats, 'trial')}, those that it was picked out by included, and flattered"
+        )
+    return (
+        "the time budget ended before the choice could be measured again: its rate is the best of many noisy ones "
+        "and may be flattered"
+    )
+
+
+def _unsure_baseline(case: Case) -> str | None:
+    baseline = case.row(case.choice.baseline)
+    if baseline is None or case.choice.gain is None or case.is_verified(baseline):
+        return None
+    name = baseline_name(case.choice)
+    if baseline.fresh_trials:
+        return (
+            f"the time budget ended after one fresh trial of {name}: the gain over them rests on all their "
+            f"{counted(baseline.repeats, 'trial')}, made before the choice was picked out but for that one"
+        )
+    looks = (
+        "the first look alone" if baseline.repeats == 1 else f"their {counted(baseline.repeats, 'trial')} before that"
+    )
+    return (
+        f"the time budget ended before {name} could be measured again: the gain over them rests on {looks} and may be "
+        "flattered"
+    )
+
+
+def _unsure_rival(case: Case, row: TrialResult) -> str | None:
+    """Return that something looked faster and was measured again once: a second trial might have made it the choice."""
+    ahead = {
+        key: one
+        for key, one in case.choice.ahead_of_chosen.items()
+        if one.log_ratio > math.log1p(case.plan.tie)
+        and (rival := case.row(key)) is not None
+        and rival.config.steady != row.config.steady
+        and rival.fresh_trials == 1
+    }
+    best = case.row(max(ahead, key=lambda key: ahead[key].log_ratio)) if ahead else None
+    if best is None:
+        return None
+    return (
+        f"the time budget ended after one fresh trial of {label(best.config)}, which looked faster than the choice "
+        f"({difference_words(ahead[best.config_id])}): one does not stand alone, a second might have made it the choice"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, points
-from loadtune.judge.evidence import by_group, group_of, measured, steady_table
+from loadtune.judge.evidence import by_group, group_of, measured, steady_table, taken_cores
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat, adjusted_means
 from loadtune.judge.unique import unique_share
@@ -215,14 +215,6 @@ def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
         noise=np.array([_noise(table[config], groups[config], pooled, probe) for config in configs]),
         cpu_seconds=np.array([_cpu_seconds(groups[config]) for config in configs]),
     )
-
-
-def taken_cores(record: TrialRecord) -> float | None:
-    """Return how many cores other work took during a trial's windows; None where it is not known."""
-    steady = record.steady
-    if steady is None or steady.others_cpu_seconds is None or not steady.measured_seconds:
-        return None
-    return steady.others_cpu_seconds / steady.measured_seconds
 
 
 def quiet_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:

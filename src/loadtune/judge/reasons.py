@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
 from loadtune.judge.choose import Choice
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.evidence import MIN_FRESH
+from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import Finding, Interval, TrialResult
 from loadtune.units import format_bytes, format_estimate, format_rate
 
+_AGAIN = ("not measured again", "measured again only once")
+"""Of a row with fewer fresh trials than stand alone, by their number."""
 MOST_PERCENT = 3.0
 """A ratio above this is given as a multiple."""
 TELLING_EPOCH_LOSS = 0.9
@@ -101,7 +104,7 @@ def _gain(choice: Choice) -> str:
     if choice.gain is None:
         return ""
     if not is_known(choice.gain):
-        return f", the gain over {name} is not known at this noise ({range_words(choice.gain)} ×)"
+        return f", the gain over {name} is {unknown_words(choice.gain)}"
     change = "" if is_told(choice.gain) else ", no change beyond the noise"
     return f", {gain_words(choice.gain)} {name}{change}"
 
@@ -168,11 +171,11 @@ def _seen_faster(choice: Choice, chosen: TrialResult, others: Mapping[LoaderConf
     if not higher:
         return ""
     config, ahead = max(higher.items(), key=lambda item: item[1].log_ratio)
-    again = any(row.measured_again for row in choice.rows if row.config.steady == config)
-    once = "" if again or not choice.verified else ", not measured again"
+    fresh = max((row.fresh_trials for row in choice.rows if row.config.steady == config), default=0)
+    again = f", {_AGAIN[fresh]}" if choice.verified and fresh < MIN_FRESH else ""
     more = f" and {counted(len(higher) - 1, 'other')}" if len(higher) > 1 else ""
     return (
-        f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{once}), which this noise does "
+        f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{again}), which this noise does "
         "not tell from chance"
     )
 

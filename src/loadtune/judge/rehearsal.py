@@ -6,7 +6,9 @@ them or as they are on ordinary machines, and with noise as trials have it. Noth
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, SweepPlan
 from loadtune.judge.epoch import epoch_shape
-from loadtune.judge.feasible import Refusal, refusal
-from loadtune.judge.state import group_configs
-from loadtune.judge.strategy import Step, first_step, next_step
+from loadtune.judge.feasible import Refusal, least_bytes, refusal
+from loadtune.judge.state import State, group_configs
+from loadtune.judge.strategy import Step, first_step, next_step, opening
+from loadtune.judge.summary import all_configs
 from loadtune.record.results import (
     Environment,
     EpochMeasurement,
@@ -47,11 +50,15 @@ class Rehearsal:
     trials: Mapping[str, int]
     """By phase."""
     first: tuple[LoaderConfig, ...]
-    """What is tried first, in order."""
+    """What is tried first, in order, by what the first look at the data set lets expect."""
+    settled: int
+    """How many of ``first`` are tried in any case: no rate has a say in them."""
     refused: Mapping[LoaderConfig, Refusal]
     """What cannot run here."""
+    over_limit: Mapping[LoaderConfig, float]
+    """What can run and is over the limit of host memory in any case: the least that it needs, in bytes."""
     configs: int
-    """Of the grid, those that differ in ``drop_last`` alone counted once; the baseline with them."""
+    """Of the grid and the baseline, as the result has rows."""
 
 
 def rehearse(
@@ -64,15 +71,26 @@ def rehearse(
     workers_open_ended: bool,
 ) -> Rehearsal:
     """Return what a sweep with these arguments is expected to do; the arguments are those of ``next_step``."""
-    groups = group_configs(configs, probe.baseline)
+    groups, every = group_configs(configs, probe.baseline), all_configs(configs, (), probe)
     reasons = {
         group.config: refusal(group.config, probe=probe, environment=environment, limits=limits) for group in groups
     }
-    refused = {config: reason for config, reason in reasons.items() if reason is not None}
+    refused = {config: reason for config in every if (reason := reasons[config.steady]) is not None}
     actor = _Actor(plan, probe, environment)
     for group in groups:
         if group.config in refused:
             actor.refuse(first_step(group, plan))
+    settled = opening(
+        State(
+            plan=plan,
+            configs=tuple(configs),
+            records=tuple(actor.records),
+            probe=probe,
+            limits=limits,
+            usable_cpus=environment.usable_cpus,
+            environment=environment,
+        )
+    )
     while len(actor.records) < MOST_TRIALS and actor.seconds < plan.time_budget_seconds:
         step = next_step(
             plan,
@@ -91,14 +109,26 @@ def rehearse(
             actor.refuse(step)
         else:
             actor.play(step)
+    first = tuple(dict.fromkeys(record.config for record in actor.records if _is_first_look(record)))
     played = [record for record in actor.records if record.status == "ok"]
     return Rehearsal(
         seconds=actor.seconds,
         trials=Counter(record.phase for record in played),
-        first=tuple(dict.fromkeys(record.config for record in played if record.phase == "screen")),
+        first=first,
+        settled=sum(1 for _ in itertools.takewhile(operator.truth, map(operator.eq, first, settled))),
         refused=refused,
-        configs=len(groups),
+        over_limit=_over(tuple(config for config in every if config not in refused), probe, limits.host_memory_bytes),
+        configs=len(every),
     )
+
+
+def _is_first_look(record: TrialRecord) -> bool:
+    return record.status == "ok" and record.phase == "screen"
+
+
+def _over(configs: Sequence[LoaderConfig], probe: Probe, limit_bytes: int | None) -> dict[LoaderConfig, float]:
+    needed = {config: least_bytes(config, probe) or 0.0 for config in configs if limit_bytes is not None}
+    return {config: size for config, size in needed.items() if size > (limit_bytes or 0)}
 
 
 class _Actor:
@@ -185,8 +215,10 @@ class _Actor:
             started_at="",
             seconds=seconds,
             steady=steady,
-            # Nothing is known of the peaks, and a limit that is not reached changes nothing.
-            memory=MemoryMeasurement(host_peak_bytes=0, gpu_peak_bytes=0, samples=1),
+            # No more is known of the peaks, and a limit that is not reached changes nothing.
+            memory=MemoryMeasurement(
+                host_peak_bytes=round(least_bytes(step.config, self._probe) or 0.0), gpu_peak_bytes=0, samples=1
+            ),
             one_thread=step.one_thread,
         )
 

@@ -22,7 +22,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 PRIOR_TRIAL_SD = 0.05
 """Spread of one configuration's trials where nothing was measured twice: what a shared machine showed."""
-LEAST_ERROR_DF = 3.0
+LEAST_DF = 3.0
 """Degrees of freedom of a difference's noise; what the trials lack of it is ``PRIOR_TRIAL_SD``."""
 PRIOR_WINDOWS = 4
 """Weight, in degrees of freedom, of what all trials say about noise against what one says about its own."""
@@ -163,22 +163,33 @@ def difference(first: Sequence[Repeat], second: Sequence[Repeat], noise: Spread)
     """Return the log ratio of ``first`` to ``second``, paired over the blocks that have both.
 
     The variance of a paired difference is twice the pooled error, moderated by the pairs' own spread, and never less
-    than the windows imply. Where little was measured twice (less than ``LEAST_ERROR_DF``), ``PRIOR_TRIAL_SD`` stands in
-    for what is lacking. Without a common
+    than the windows imply. Where little was measured twice ``_moderated`` fills up what is lacking. Without a common
     block the means are compared, and what blocks share no longer cancels.
     """
     ours, theirs = _by_block(first), _by_block(second)
     common = sorted(set(ours) & set(theirs))
     windows = _window_part(first, noise)[0] + _window_part(second, noise)[0]
     if not common:
-        variance, df = (noise.trial_variance, noise.trial_df) if noise.trial_df else (PRIOR_TRIAL_SD**2, math.inf)
+        variance, df = _moderated(noise.trial_variance, noise.trial_df)
         shift = plain.fmean(ours.values()) - plain.fmean(theirs.values())
         error = math.sqrt(max(variance * (1 / len(ours) + 1 / len(theirs)), windows))
-        return Difference(log_ratio=shift, standard_error=error, df=_finite(df), pairs=0)
+        return Difference(log_ratio=shift, standard_error=error, df=df, pairs=0)
     gaps = [ours[block] - theirs[block] for block in common]
     variance, df = _pair_variance(gaps, noise)
     error = math.sqrt(max(variance / len(gaps), windows))
-    return Difference(log_ratio=plain.fmean(gaps), standard_error=error, df=_finite(df), pairs=len(gaps))
+    return Difference(log_ratio=plain.fmean(gaps), standard_error=error, df=df, pairs=len(gaps))
+
+
+def _moderated(variance: float, df: float) -> tuple[float, float]:
+    """Return a variance between trials with ``LEAST_DF`` degrees of freedom at least, and those.
+
+    One or two say little: by chance two trials are as good as equal, and by their own degrees of freedom an interval
+    has no end. What they lack is filled up with ``PRIOR_TRIAL_SD``; what was seen beyond that is never made less.
+    """
+    lacking = LEAST_DF - df
+    if lacking <= 0:
+        return variance, df
+    return max(variance, (df * variance + lacking * PRIOR_TRIAL_SD**2) / LEAST_DF), LEAST_DF
 
 
 def _by_block(repeats: Sequence[Repeat]) -> dict[int, float]:
@@ -188,19 +199,15 @@ def _by_block(repeats: Sequence[Repeat]) -> dict[int, float]:
 
 def _pair_variance(gaps: Sequence[float], noise: Spread) -> tuple[float, float]:
     """Return the variance of one paired difference and its degrees of freedom."""
-    if noise.error_df <= 0:
-        return 2 * PRIOR_TRIAL_SD**2, math.inf
+    if noise.error_df <= 0:  # what blocks share cannot be told from what they do not: all of it may be error
+        variance, df = _moderated(noise.trial_variance, noise.trial_df)
+        return 2 * variance, df
     own_df = len(gaps) - 1
     own = own_df * plain.variance(gaps) if own_df else 0.0
     pooled_df = max(noise.error_df - own_df, min(noise.error_df, 1.0))
-    # One or two degrees of freedom say less than what is known of machines, and would give an interval without an end.
-    assumed_df = max(0.0, LEAST_ERROR_DF - own_df - pooled_df)
-    df = own_df + pooled_df + assumed_df
-    return (own + pooled_df * 2 * noise.error_variance + assumed_df * 2 * PRIOR_TRIAL_SD**2) / df, df
-
-
-def _finite(df: float) -> float:
-    return min(df, 1e6)
+    df = own_df + pooled_df
+    variance, df = _moderated((own / 2 + pooled_df * noise.error_variance) / df, df)
+    return 2 * variance, df
 
 
 def adjusted_means(table: Mapping[Key, Sequence[Repeat]]) -> dict[Key, float]:

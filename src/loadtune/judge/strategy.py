@@ -131,6 +131,20 @@ def _waiting(state: State) -> Iterable[Group]:
     return () if found is None else (found,)
 
 
+def opening(state: State) -> tuple[LoaderConfig, ...]:
+    """Return what is tried next, in order, whatever the trials give; empty where the search does not tell."""
+    if state.plan.search == "grid":
+        order = tuple(group.config for group in screen_order(state))
+    elif state.plan.search == "adaptive":
+        from loadtune.judge.search import adaptive  # noqa: PLC0415 - as in `searcher`
+
+        order = adaptive.opening(state)
+    else:
+        return ()
+    tried = by_group(state.records)
+    return tuple(config for config in order if config not in tried)
+
+
 def require(search: Search) -> None:
     """Return where this search can be had.
 

@@ -10,7 +10,7 @@ from loadtune.judge.contest import steady_contest
 from loadtune.judge.evidence import fresh
 from loadtune.judge.statistics import PRIOR_TRIAL_SD
 from loadtune.record.results import TrialResult
-from loadtune.units import format_cpus, format_share
+from loadtune.units import format_cpus, format_half_width, format_number, format_share
 
 SURE = 2.0
 """Standard errors in half of a 95 % interval."""
@@ -35,9 +35,14 @@ def advice(case: Case, row: TrialResult, share: float) -> str:
     budget = f", as with --time-budget {math.ceil(most)}s" if most <= LONGEST_SECONDS else ""
     return (
         f"±{format_share(share, 0)} is out of reach at this noise, where trials of one configuration differ by "
-        f"{format_share(sd, 0)}: {verify.MAX_BLOCKS} of them, the most that are made, would give about "
-        f"±{format_share(reached)}{budget}; {quiet_words(case)}"
+        f"{_spread_words(sd)}: {verify.MAX_BLOCKS} of them, the most that are made, would "
+        f"{'give about' if reached <= 1 else 'leave it'} {format_half_width(reached)}{budget}; {quiet_words(case)}"
     )
+
+
+def _spread_words(sd: float) -> str:
+    """Return a standard deviation of a log rate: as a share where it is small, else as a factor."""
+    return format_share(sd, 0) if sd <= 1 else f"a factor of {format_number(math.exp(sd))}"
 
 
 def trial_sd(case: Case) -> float:
@@ -64,10 +69,15 @@ def _needed_seconds(case: Case, row: TrialResult, trials: int) -> float:
     return MARGIN * max(case.plan.time_budget_seconds, spent + missing * per_block)
 
 
+def is_loaded(case: Case) -> bool:
+    """Return whether other programs ran before the sweep: a load average of a quarter of the usable CPUs or more."""
+    return (case.environment.load_average or 0.0) >= case.environment.usable_cpus / 4
+
+
 def quiet_words(case: Case) -> str:
     """Return what to do about the noise, with the load that there was before the sweep."""
     load, cpus = case.environment.load_average, case.environment.usable_cpus
-    if load is None or load < cpus / 4:
+    if not is_loaded(case):
         return "keep other work off this machine"
     seen = f"the load average was {load:.1f} on {format_cpus(cpus)} usable CPU{'' if cpus == 1 else 's'}"
     return f"close other programs: {seen} before the sweep began"

@@ -7,6 +7,7 @@ from typing import Any
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
+from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import speaking
@@ -78,19 +79,18 @@ def conclude(
         workers_open_ended=plan.space.num_workers == "auto",
     )
     choice, done = state.choice(), is_done(state)
-    found = findings(
-        Case(
-            plan=plan,
-            environment=environment,
-            probe=probe,
-            limits=limits,
-            records=compared,
-            choice=choice,
-            finished=finished,
-            resumes=resumes,
-            cut_short=not done,
-        )
+    case = Case(
+        plan=plan,
+        environment=environment,
+        probe=probe,
+        limits=limits,
+        records=compared,
+        choice=choice,
+        finished=finished,
+        resumes=resumes,
+        cut_short=not done,
     )
+    found = findings(case)
     prediction = predict(
         speaking(delivered),
         tuple(row.config for row in choice.rows),
@@ -110,7 +110,7 @@ def conclude(
         plan=plan,
         limits=limits,
         probe=probe,
-        **_picks(choice, found),
+        **_picks(case, found),
         trials=left_out(rows) if finished and done and plan.search == "adaptive" else rows,
         findings=found,
         model=model,
@@ -120,10 +120,12 @@ def conclude(
     )
 
 
-def _picks(choice: Choice, found: Sequence[Finding]) -> dict[str, Any]:
+def _picks(case: Case, found: Sequence[Finding]) -> dict[str, Any]:
     """Return what is pointed out, by its field of the result."""
+    choice, out = case.choice, barred(case)
+    reason = f"{chosen_reason(choice)}; {out.words}" if out else chosen_reason(choice)
     return {
-        "best": _pick(choice, choice.chosen, with_warnings(chosen_reason(choice), found)),
+        "best": _pick(choice, choice.chosen, with_warnings(reason, found)),
         "fastest": _pick(choice, choice.fastest, fastest_reason(choice)),
         "baseline": _pick(choice, choice.baseline, baseline_reason(choice)),
         "gain": choice.gain,

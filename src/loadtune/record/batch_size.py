@@ -9,9 +9,12 @@ from loadtune.describe.plan import Consumer
 
 SCHEMA = "loadtune.batch-size/1"
 
-Fit = Literal["fits", "over", "out_of_memory", "refused", "failed"]
-"""``over`` ran and took more than a limit, ``refused`` was known not to fit and did not run."""
+Fit = Literal["fits", "over", "out_of_memory", "late", "refused", "failed"]
+"""``over`` ran and took more than a limit, ``late`` did not end in its time, which tells nothing of its memory, and
+``refused`` was known not to fit and did not run."""
 Resource = Literal["host", "address_space", "device"]
+STEPS = 2
+"""That a probe takes before it times one or more: the optimiser's state exists after the first."""
 Purpose = Literal["start", "slope", "jump", "bisect", "rate"]
 
 
@@ -23,8 +26,8 @@ class StepRequest:
     consumer: Consumer
     step_path: str | None = None
     """A file with the pickled step, in place of the one that the consumer names."""
-    steps: int = 2
-    """Steps before the clock starts: the optimiser's state exists after the first."""
+    steps: int = STEPS
+    """Steps before the clock starts."""
     seconds: float = 0.5
     """Least time of the steps that are timed; at least one is."""
     seed: int = 0

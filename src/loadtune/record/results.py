@@ -413,6 +413,11 @@ class TrialResult:
         """The settings of this row."""
         return _config(*_settings_of(self))
 
+    @property
+    def fresh_trials(self) -> int:
+        """How many of its trials were made after it was picked out; one of them does not stand alone."""
+        return sum(run.phase == "verify" for run in self.runs)
+
 
 _SETTINGS = tuple(LoaderConfig.__dataclass_fields__)
 _settings_of = attrgetter(*_SETTINGS)

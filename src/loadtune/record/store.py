@@ -308,6 +308,8 @@ def concluded(path: str | os.PathLike[str]) -> RunResult | None:
 
 
 def _run_file(place: Path) -> tuple[Path, dict[str, Any]]:
+    if place.is_file() and place.suffix != Path(RUN_FILE).suffix:
+        raise RunDirectoryError(f"'{place}' is no run directory: it is a file")
     file = place / RUN_FILE if place.is_dir() else place
     if not file.is_file():
         what = (

@@ -227,7 +227,7 @@ class _Finder:
         ran = any(probe.fit == "fits" for probe in self._probes)
         return (
             ran
-            or row.kind in ("size_limit", "last_batch", "hung")
+            or row.kind in ("size_limit", "last_batch")
             or any(probe.fit == "out_of_memory" for probe in self._probes)
         )
 

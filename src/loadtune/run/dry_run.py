@@ -22,6 +22,8 @@ class DryRun:
     header: RunHeader
     resolved: SweepPlan
     """Every axis decided."""
+    workers_open_ended: bool
+    """Whether the number of workers was left to the sweep, so that it may go beyond the axis."""
     rehearsal: Rehearsal
 
 
@@ -45,12 +47,13 @@ def dry_run(
     started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     header = header_of(plan, probe, environ=environ, command=(), started_at=started_at)
     resolved = resolve_plan(header.plan, probe, header.environment)
+    open_ended = plan.space.num_workers == "auto"
     expected = rehearse(
         resolved,
         grid(resolved, probe),
         probe=probe,
         environment=header.environment,
         limits=header.limits,
-        workers_open_ended=plan.space.num_workers == "auto",
+        workers_open_ended=open_ended,
     )
-    return DryRun(header=header, resolved=resolved, rehearsal=expected)
+    return DryRun(header=header, resolved=resolved, workers_open_ended=open_ended, rehearsal=expected)

@@ -54,7 +54,7 @@ class Evidence:
 def judge(stepped: Stepped, evidence: Evidence, *, batch_size: int, within_seconds: float) -> Outcome:
     """Return whether the batch fits."""
     if stepped.is_late:
-        return Outcome(fit="failed", kind="hung", reason=f"no end after {format_seconds(within_seconds)}; it was ended")
+        return Outcome(fit="late", kind="hung", reason=f"no end after {format_seconds(within_seconds)}; it was ended")
     if stepped.measured is None:
         return _died(stepped.status or 0, evidence)
     if stepped.measured.error_type is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.words import worker_words
@@ -16,6 +17,9 @@ EXPLANATION = (
     "K·B·T is the work of an epoch in series and K·B·M what passes through memory in it, not what is in use."
 )
 """What the symbols mean, for whoever has not read the article on DataLoader that they come from."""
+
+POSSIBLE_SHARE = 1.1
+"""Of K·B·T/W, at most: workers cannot do more than share the work perfectly; a tenth is left to the noise of T."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,17 @@ def document_rows(result: RunResult, trial: TrialResult) -> tuple[ModelRow, ...]
         return ()
     rows = (_batches_row(result, trial), _time_row(result, trial), _bytes_row(result, trial))
     return tuple(row for row in rows if row is not None)
+
+
+def doubt(share: float) -> str:
+    """Return what follows for T where more than perfect sharing was seen; else nothing.
+
+    Args:
+        share: KBT / (W · epoch time).
+    """
+    if share <= POSSIBLE_SHARE:
+        return ""
+    return "more than perfect sharing cannot be: T, from one short look in the main process, came out too high"
 
 
 def _batches_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
@@ -66,14 +81,13 @@ def _time_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     if trial.epoch_seconds:
         how = "an epoch took" if trial.epoch_was_run else "an epoch takes"
         took = f"{how} {format_seconds(trial.epoch_seconds)}"
+        seen = f"{took} in the main process"
+        efficiency = trial.kbt_epoch_seconds / (max(1, trial.num_workers) * trial.epoch_seconds)
         if trial.num_workers:
-            efficiency = trial.kbt_epoch_seconds / (trial.num_workers * trial.epoch_seconds)
             seen = f"{took}: {worker_words(trial.num_workers)} at {format_share(efficiency, 0)} of KBT/W"
-        elif trial.kbt_epoch_seconds:
-            share = format_share(trial.epoch_seconds / trial.kbt_epoch_seconds, 0)
-            seen = f"{took} in the main process, {share} of KBT"
-        else:
-            seen = f"{took} in the main process"
+        elif efficiency:
+            seen += f", {format_share(1 / efficiency, 0)} of KBT"
+        seen = "; ".join(filter(None, (seen, doubt(efficiency))))
     product = _product(trial, format_seconds(result.probe.seconds_per_sample))
     return ModelRow(
         name="time KBT",
@@ -85,7 +99,7 @@ def _time_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
 def _bytes_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     if trial.kbm_epoch_bytes is None:
         return None
-    seen = f"{format_bytes(trial.host_peak_bytes)} in use at the peak"
+    seen = f"{format_bytes(needed_bytes(trial))} in use at the peak"
     if trial.bytes_per_batch is not None:
         ahead = trial.config.batches_in_flight
         verb = "is" if ahead == 1 else "are"

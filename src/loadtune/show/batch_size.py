@@ -14,6 +14,7 @@ FITS = {
     "fits": "fits",
     "over": "over the limit",
     "out_of_memory": "out of memory",
+    "late": "not over in time",
     "refused": "refused",
     "failed": "failed",
 }

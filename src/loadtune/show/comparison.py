@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -13,20 +14,22 @@ from rich.text import Text
 from loadtune.judge.comparison import Compared, Comparison
 from loadtune.record.results import TrialResult
 from loadtune.show import leaders
+from loadtune.show.trimmed import Trimmed
 from loadtune.show.words import config_words, other_words, plain
-from loadtune.units import format_bytes, format_estimate, format_share
+from loadtune.units import WIDE_INTERVAL, format_bytes, format_estimate, format_share
 
-WIDE = 90
-"""Columns from which there is room for the memory."""
+_GAP = 2
+"""Columns between two cells of the table."""
+_REMARKS = 24
+"""Columns that the remarks, which may wrap, are given at most before the table is too wide."""
 
-NARROW = 72
-"""Below this the two rates make room for what became of them."""
+_Column = tuple[str, Callable[[Compared], str]]
 
 _STYLES = {"improved": "green", "regressed": "red"}
 
 
 def print_comparison(found: Comparison, facts: Iterable[tuple[str, str, str]], console: Console) -> None:
-    """Print every comparison in a table, then the sentence on the deciding one.
+    """Print every comparison, as a table where it fits the console, then the sentence on the deciding one.
 
     Args:
         found: What the two runs have in common.
@@ -37,11 +40,11 @@ def print_comparison(found: Comparison, facts: Iterable[tuple[str, str, str]], c
     if not rows:
         console.print(Text("The two runs have no measured configuration in common, and one of them has no pick."))
         return
-    console.print(_table(rows, console.width))
+    console.print(Trimmed(_rows(rows, console.width)))
     for fact, was, here in facts:
         console.print(Text(f"{plain(fact)} was {plain(was)} and is {plain(here)}", style="dim"))
-    console.print(Padding(Text(verdict(found)), (1, 0, 0, 0)))
-    console.print(Text(reading(found), style="dim"))
+    console.print(Trimmed(Padding(Text(verdict(found)), (1, 0))))
+    console.print(Trimmed(Text(reading(found), style="dim")))
 
 
 def verdict(found: Comparison) -> str:
@@ -50,16 +53,20 @@ def verdict(found: Comparison) -> str:
 
 
 def reading(found: Comparison) -> str:
-    """Return what the words in the table mean."""
+    """Return what the words for a change mean, a line each."""
     share = format_share(found.threshold)
     return (
-        "improved, regressed: the 95 % interval of the ratio lies wholly beyond "
-        f"±{share}. within noise: surely a change, perhaps a smaller one. no change: the interval holds 1."
+        f"improved, regressed: by more than {share}; the whole 95 % interval of new / base is beyond that.\n"
+        f"within noise: the interval leaves out 1, but it reaches into ±{share}, by which two runs may differ without "
+        "a cause.\n"
+        "no change: none shows, as the interval holds 1; one that is smaller than the interval may be there."
     )
 
 
 def ratio_text(one: Compared) -> str:
     """Return ``0.93 ± 0.04 ×``."""
+    if not math.isfinite(one.ratio.high):
+        return "not known"
     return format_estimate(one.ratio.estimate, one.ratio.low, one.ratio.high, unit="×")
 
 
@@ -73,10 +80,23 @@ def _sentence(one: Compared) -> str:
         who = f"The pick was {config_words(one.base.config)} and is {config_words(one.new.config)}"
     else:
         who = f"The pick of the base, {config_words(one.base.config)}"
+    if _is_untold(one):
+        return f"{who}: {one.change} that can be told: {_range(one)} fits these two runs. Measure for longer."
     said = f"{who}: {one.change}, {change_text(one)} ({ratio_text(one)} the rate, 95 %)."
     if one.change == "no change":
         said += f" A change of less than {format_share(_blind(one), 0)} would not show in these two runs."
     return said
+
+
+def _is_untold(one: Compared) -> bool:
+    """Whether the interval holds 1 because it is too wide to say anything."""
+    return one.change == "no change" and _blind(one) > WIDE_INTERVAL
+
+
+def _range(one: Compared) -> str:
+    if not math.isfinite(one.ratio.high):
+        return "any change"
+    return f"anything from {one.ratio.low:.2g} to {one.ratio.high:.2g} times the rate"
 
 
 def _blind(one: Compared) -> float:
@@ -84,35 +104,43 @@ def _blind(one: Compared) -> float:
     return max(one.ratio.high / one.ratio.estimate - 1, 1 - one.ratio.low / one.ratio.estimate)
 
 
-def _table(rows: Iterable[Compared], width: int) -> Table:
-    rows = tuple(rows)
-    columns = [column for column in _columns(width) if any(column[1](one) not in ("", "–") for one in rows)]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
+def _rows(rows: Sequence[Compared], width: int) -> RenderableType:
+    """Return a table where all of it fits, else each row below the other: nothing is left out or cut."""
+    columns = [column for column in _COLUMNS if any(column[1](one) not in ("", "–") for one in rows)]
+    widths = [max(len(name), *(len(cell(one)) for one in rows)) for name, cell in columns]
+    needed = sum(widths) + _GAP * (len(widths) - 1)
+    if columns[-1] is _COLUMNS[-1]:
+        needed -= max(widths[-1] - _REMARKS, 0)
+    return _table(rows, columns) if needed <= width else _stacked(rows)
+
+
+def _table(rows: Sequence[Compared], columns: Sequence[_Column]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, _GAP, 0, 0))
     for name, _ in columns:
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
+        table.add_column(name, justify="left" if name in ("change", "") else "right", no_wrap=name != "")
     for one in rows:
-        cells = (Text(cell(one)) for _, cell in columns)
-        table.add_row(*cells, style=_STYLES.get(one.change, ""))
+        table.add_row(*(Text(cell(one)) for _, cell in columns), style=_STYLES.get(one.change, ""))
     return table
 
 
-_Column = tuple[str, Callable[[Compared], str]]
+def _stacked(rows: Sequence[Compared]) -> Table:
+    """Return the word for each change, and beside it all that the table has, on as many lines as that takes."""
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for one in rows:
+        text = Text("\n".join(filter(None, (_who(one), _figures(one)))))
+        table.add_row(Text(one.change), text, style=_STYLES.get(one.change, ""))
+    return table
 
 
-def _columns(width: int) -> tuple[_Column, ...]:
-    wide: tuple[_Column, ...] = (("memory", _memory),) if width >= WIDE else ()
-    rates: tuple[_Column, ...] = (
-        ("base", lambda one: leaders.trial_rate(one.base)),
-        ("new", lambda one: leaders.trial_rate(one.new)),
-    )
-    return (
-        ("batch", lambda one: _both(one, lambda row: "own" if row.batch_size is None else str(row.batch_size))),
-        ("workers", lambda one: _both(one, lambda row: str(row.num_workers))),
-        *(rates if width >= NARROW else ()),
-        ("new / base", ratio_text),
-        *wide,
-        ("", _marks),
-    )
+def _who(one: Compared) -> str:
+    return ", ".join(filter(None, (_both(one, lambda row: config_words(row.config)), *_notes(one))))
+
+
+def _figures(one: Compared) -> str:
+    memory = f", memory {_memory(one)}" if _memory(one) != "–" else ""
+    return f"{ratio_text(one)}: {leaders.trial_rate(one.base)} → {leaders.trial_rate(one.new)} samples/s{memory}"
 
 
 def _both(one: Compared, cell: Callable[[TrialResult], str]) -> str:
@@ -120,15 +148,32 @@ def _both(one: Compared, cell: Callable[[TrialResult], str]) -> str:
     return was if was == here else f"{was} → {here}"
 
 
-def _marks(one: Compared) -> str:
-    """Return the word for the change, what the row is, and its settings that are not torch's default."""
+def _remarks(one: Compared) -> str:
+    """Return what the row is, and its settings that are not torch's default."""
+    others = _both(one, lambda row: other_words(row.config)).strip("→ ")
+    return ", ".join(filter(None, (*_notes(one), others)))
+
+
+def _notes(one: Compared) -> tuple[str, ...]:
     name = {"the pick of the base": "pick", "the picks": "pick → pick"}.get(one.name, "")
-    others = _both(one, lambda row: other_words(row.config))
-    return ", ".join(filter(None, (one.change, name, others.strip("→ "))))
+    return name, "cannot be told" if _is_untold(one) else ""
 
 
 def _memory(one: Compared) -> str:
     was, here = one.base.host_peak_bytes, one.new.host_peak_bytes
     if was is None or here is None:
         return "–"
-    return f"{'+' if here >= was else '−'}{format_bytes(abs(here - was))}"
+    sign = "+" if here > was else "−" if here < was else "±"
+    return f"{sign}{format_bytes(abs(here - was))}"
+
+
+_COLUMNS: tuple[_Column, ...] = (
+    ("batch", lambda one: _both(one, lambda row: "own" if row.batch_size is None else str(row.batch_size))),
+    ("workers", lambda one: _both(one, lambda row: str(row.num_workers))),
+    ("base", lambda one: leaders.trial_rate(one.base)),
+    ("new", lambda one: leaders.trial_rate(one.new)),
+    ("new / base", ratio_text),
+    ("memory", _memory),
+    ("change", lambda one: one.change),
+    ("", _remarks),
+)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from loadtune.judge.checkup.check import Candidate, Check
 from loadtune.record.results import Environment
+from loadtune.show.trimmed import Trimmed
 from loadtune.show.words import plain
 
 BINDS = "→"
@@ -34,7 +35,7 @@ def print_checkup(environment: Environment, found: Iterable[Check], console: Con
     table.add_column(overflow="fold")
     for check in found:
         table.add_row(Text(check.verdict, style=_STYLE[check.verdict]), Text(check.topic), _body(check))
-    console.print(table)
+    console.print(Trimmed(table))
     console.print(Text("\n" + summary(found)))
 
 

@@ -9,6 +9,7 @@ from loadtune.judge.choose import judged_rate
 from loadtune.judge.throttle import is_telling
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.words import config_words, other_words
 from loadtune.units import format_estimate
 
 LEADERS = 8
@@ -30,6 +31,19 @@ def leaders(result: RunResult, count: int = LEADERS) -> tuple[TrialResult, ...]:
     return tuple(row for row in rows if row.config_id in kept)
 
 
+def row_words(row: TrialResult) -> str:
+    """Return ``8 workers, batch 256, pinned``: what a row of leaders is called.
+
+    Without ``drop_last``: a row stands for both of its values, and which of them it came from says nothing.
+    """
+    return config_words(row.config.steady)
+
+
+def row_settings(row: TrialResult) -> str:
+    """Return the settings of a row of leaders beside batch size and workers; empty where all are torch's default."""
+    return other_words(row.config.steady)
+
+
 def earlier_sentence(result: RunResult) -> str | None:
     """Return what to know of rates that look higher than the pick's and were not measured again, if there are any."""
     best = result.best
@@ -43,8 +57,8 @@ def earlier_sentence(result: RunResult) -> str | None:
     if not higher:
         return None
     return (
-        f"{_measured_again(result)} measured again at the end. What looks higher was not: the best of many noisy "
-        "rates is flattered by its noise, and the reason says how far it can be told apart."
+        f"{_measured_again(result)} measured again at the end. What looks higher was not, or only once: the best of "
+        "many noisy rates is flattered by its noise, and the reason says how far it can be told apart."
     )
 
 

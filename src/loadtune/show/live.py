@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,9 @@ from loadtune.units import format_bytes, format_rate, format_seconds
 
 REDRAWS_PER_SECOND = 2
 """Drawing must not disturb what is measured beside it."""
+
+LOG_WIDTH = 80
+"""Columns of a plain line, where no terminal says how many it has."""
 
 _LOOKS = {"screen": "first look", "race": "compared", "verify": "measured again", "threads": "threads"}
 """What kind of trial a plain line is of."""
@@ -149,10 +153,16 @@ class RichListener:
 
 
 class PlainListener:
-    """Writes one plain line a trial: for logs and for what is no terminal."""
+    """Writes one plain line a trial, a long one on several: for logs and for what is no terminal.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Where to.
+        width: Columns that a line may take.
+    """
+
+    def __init__(self, stream: TextIO, *, width: int = LOG_WIDTH) -> None:
         self._stream = stream
+        self._width = width
 
     def preparing(self, plan: SweepPlan) -> None:
         """Write that the data set is being loaded."""
@@ -188,7 +198,10 @@ class PlainListener:
         self._write(f"{format_seconds(progress.elapsed_seconds)}, {look}: {record_words(record)}")
 
     def _write(self, line: str) -> None:
-        self._stream.write(line + "\n")
+        lines = textwrap.wrap(
+            line, self._width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
 
 
@@ -198,10 +211,9 @@ def request_words(request: TrialRequest) -> str:
 
 
 def _tried(config: LoaderConfig, drop_last: tuple[bool, ...], *, one_thread: bool) -> str:
-    """Return the settings of a trial; one trial may speak for the last batch both kept and dropped."""
+    """Return the settings of a trial; of one that speaks for the last batch both kept and dropped, neither is said."""
     words = config_words(replace(config, drop_last=drop_last == (True,)))
-    both = ", last batch kept or dropped" if len(drop_last) > 1 else ""
-    return f"{words}{both}{', one thread each' if one_thread else ''}"
+    return f"{words}{', one thread each' if one_thread else ''}"
 
 
 def record_words(record: TrialRecord) -> str:

@@ -151,7 +151,7 @@ def _leaders(result: RunResult) -> DataTable:
     header = ("configuration", "samples/s (95 %)", "epoch", "host memory", "")
     rows = (
         (
-            config_words(row.config),
+            leaders.row_words(row),
             leaders.trial_rate(row),
             format_seconds(row.epoch_seconds),
             format_bytes(needed_bytes(row)),
@@ -198,7 +198,7 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         format_seconds(trial.first_batch_seconds),
         format_seconds(trial.epoch_seconds),
         format_seconds(trial.batch_wait_p95_seconds),
-        format_bytes(trial.host_peak_bytes),
+        format_bytes(needed_bytes(trial)),
         predicted_memory(trial),
         format_bytes(trial.gpu_peak_bytes),
         "; ".join(part for part in (", ".join(leaders.marks(result, trial)), failure) if part),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
-from loadtune.judge.gain import gain_words, is_known, is_told, range_words
+from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Pick, RunResult
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
+    UNKNOWN,
     format_bytes,
     format_count,
     format_cpus,
@@ -39,8 +40,8 @@ def headline(result: RunResult) -> str:
 
 def pick_rate(pick: Pick) -> str:
     """Return ``3,032 ± 33 samples/s (95 %)``."""
-    rate = pick.samples_per_second
-    return f"{format_estimate(rate.estimate, rate.low, rate.high)} (95 %)"
+    words = estimate_words(pick)
+    return words if words.endswith(UNKNOWN) else f"{words} (95 %)"
 
 
 def reason_sentence(pick: Pick) -> str:
@@ -61,13 +62,8 @@ def baseline_words(config: LoaderConfig) -> str:
 
 
 def gain_number(result: RunResult) -> str | None:
-    """Return ``1.91 ± 0.05 ×``, ``not known``, or None where there is nothing to compare."""
-    gain = result.gain
-    if gain is None or _picked_baseline(result):
-        return None
-    if not is_known(gain):
-        return "not known"
-    return gain_words(gain)
+    """Return ``1.91 ± 0.05 ×``, ``at least 7.9 ×``, ``not known``, or None where there is nothing to compare."""
+    return None if result.gain is None or _picked_baseline(result) else gain_words(result.gain)
 
 
 def gain_sentence(result: RunResult) -> str | None:
@@ -76,14 +72,15 @@ def gain_sentence(result: RunResult) -> str | None:
         return None
     name = baseline_words(result.baseline.config)
     if _picked_baseline(result):
-        return f"That is {name}: nothing measured is told to be better."
+        out = any(row.status == "ok" and row.within_limits is False for row in result.trials)
+        return f"That is {name}: nothing measured{' within the limits' if out else ''} is told to be better."
     number, gain = gain_number(result), result.gain
     if number is None or gain is None:
         return None
     over = " over an epoch" if result.probe.dataset_samples is not None else ""
     steady = f"the steady rate there is {estimate_words(result.baseline)}"
     if not is_known(gain):
-        return f"The gain over {name} is not known at this noise: {range_words(gain)} times its rate{over}; {steady}."
+        return f"The gain{over} against {name} is {unknown_words(gain)}; {steady}."
     if not is_told(gain):
         return f"{number} the rate{over} of {name}: no change beyond the noise."
     first = "" if _both_measured_again(result) else ", which is not confirmed by fresh trials of both"
@@ -227,12 +224,12 @@ def workload_sentence(result: RunResult) -> str:
     samples = f", {counted(probe.dataset_samples, 'sample')}" if probe.dataset_samples is not None else ""
     cores = f"{format_cpus(machine.usable_cpus)} usable core{'' if machine.usable_cpus == 1 else 's'}"
     device = f", {plain(probe.accelerator)}" if probe.accelerator else ""
-    return f"{name}{samples} · {cores}, {_memory_words(result)}{device}"
+    return f"{name}{samples} · {cores}, {memory_words(machine, result.limits)}{device}"
 
 
-def _memory_words(result: RunResult) -> str:
+def memory_words(machine: Environment, limits: MemoryLimits) -> str:
     """Return the limit of host memory in force, and what the machine has where that is more."""
-    has, limit = result.environment.host_memory_limit_bytes, result.limits.host_memory_bytes
+    has, limit = machine.host_memory_limit_bytes, limits.host_memory_bytes
     if limit is None or limit >= has:
         return f"{format_bytes(has)} of memory"
     return f"{format_bytes(limit)} of memory allowed, of {format_bytes(has)}"

@@ -15,7 +15,7 @@ from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import leaders, summary
 from loadtune.show.predicted import model_sentences
-from loadtune.show.words import config_words, loader_code, plain
+from loadtune.show.words import loader_code, plain
 from loadtune.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _markdown_leaders(result: RunResult) -> str:
     lines = ["| configuration | samples/s (95 %) | epoch | host memory | |", "|---|--:|--:|--:|---|"]
     for row in rows:
         cells = (
-            config_words(row.config),
+            leaders.row_words(row),
             leaders.trial_rate(row),
             format_seconds(row.epoch_seconds),
             format_bytes(needed_bytes(row)),

@@ -16,7 +16,8 @@ from loadtune.record.results import Finding, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.live import PlainListener, RichListener
 from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
-from loadtune.show.words import loader_code, other_words, plain
+from loadtune.show.trimmed import Trimmed
+from loadtune.show.words import loader_code, plain
 from loadtune.units import format_bytes, format_seconds
 
 __all__ = ["PlainListener", "RichListener", "leaders_table", "print_result"]
@@ -44,7 +45,7 @@ def print_result(result: RunResult, console: Console, verbosity: int = NORMAL) -
         console.print(Text(summary.headline(result)), soft_wrap=True)
         return
     for part in _parts(result, console.width, verbose=verbosity >= VERBOSE):
-        console.print(part)
+        console.print(Trimmed(part))
 
 
 def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[RenderableType]:
@@ -74,7 +75,7 @@ def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[Renderab
 def leaders_table(result: RunResult, rows: Iterable[TrialResult], width: int) -> Table:
     """Return the table of these rows, with the columns that differ between them and that ``width`` has room for."""
     rows = tuple(rows)
-    columns = [column for column in _columns(result, width) if _says_something(column, rows)]
+    columns = _fitting_columns(result, rows, width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 1))
     for name, justify, _ in columns:
         # The last column says what a row is, and is the one that may wrap.
@@ -89,6 +90,24 @@ def leaders_table(result: RunResult, rows: Iterable[TrialResult], width: int) ->
 _Column = tuple[str, bool, Callable[[TrialResult], str]]
 
 
+def _fitting_columns(result: RunResult, rows: tuple[TrialResult, ...], width: int) -> tuple[_Column, ...]:
+    """Return the most columns that fit, those that say something; the fewest where even they have to wrap."""
+    for least in (WIDEST, WIDE):
+        columns = _telling(_columns(result, least), rows)
+        if least <= width and _width(columns, rows) <= width:
+            return columns
+    return _telling(_columns(result, 0), rows)
+
+
+def _telling(columns: tuple[_Column, ...], rows: tuple[TrialResult, ...]) -> tuple[_Column, ...]:
+    return tuple(column for column in columns if _says_something(column, rows))
+
+
+def _width(columns: tuple[_Column, ...], rows: tuple[TrialResult, ...]) -> int:
+    """Return what the table takes where nothing wraps: a blank before it, and two between its columns."""
+    return sum(max(len(name), *(len(cell(row)) for row in rows)) + 2 for name, _, cell in columns)
+
+
 def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
     wide: tuple[_Column, ...] = (
         ("epoch", True, lambda row: format_seconds(row.epoch_seconds)),
@@ -96,11 +115,11 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
     )
     predicted: _Column = ("model (95 %)", True, predicted_rate)
     apart: tuple[_Column, ...] = (
-        ("settings", False, lambda row: other_words(row.config)),
+        ("settings", False, leaders.row_settings),
         ("", False, lambda row: ", ".join(leaders.marks(result, row))),
     )
     together: tuple[_Column, ...] = (
-        ("", False, lambda row: ", ".join(filter(None, (*leaders.marks(result, row), other_words(row.config))))),
+        ("", False, lambda row: ", ".join(filter(None, (*leaders.marks(result, row), leaders.row_settings(row))))),
     )
     return (
         ("batch", True, lambda row: "own" if row.batch_size is None else str(row.batch_size)),

@@ -17,6 +17,8 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError, did_you_mean
 from loadtune.units import words_of
+from loadtune.workloads.arguments import converted
+from loadtune.workloads.names import offer
 from loadtune.workloads.source import Source, config_of, source_from_loader, source_from_workload
 
 BUILT_IN = ("cifar10", "images")
@@ -84,12 +86,15 @@ def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = Non
             f"'{name}' is of type {type(given).__qualname__}: no Dataset, DataLoader, Workload or a function of one"
         )
     required = _required_parameters(given, name, arguments or {})
+    values = converted(given, name, arguments or {})
     if len(required) == 1:
-        return _from_loader_factory(given, name, arguments or {}, parameter=required[0])
-    return _checked(_call(given, name, arguments or {}), name)
+        return _from_loader_factory(given, name, values, parameter=required[0])
+    return _checked(_call(given, name, values), name)
 
 
 def _built_in(target: str, arguments: dict[str, str]) -> Source:
+    if Path(target).is_file():
+        raise TargetError(f"'{target}' is a file, and a target is something in it: {offer(target)}")
     if target not in BUILT_IN:
         raise TargetError(
             f"'{target}' is no target: it must be {' or '.join(BUILT_IN)}, package.module:name or path/to/file.py:name"
@@ -165,7 +170,7 @@ def _is_no_config(parameter: inspect.Parameter) -> bool:
     return annotation is not parameter.empty and not any(name in words for name in ("LoaderConfig", "Any", "object"))
 
 
-def _from_loader_factory(factory: Any, name: str, arguments: dict[str, str], *, parameter: str) -> Source:
+def _from_loader_factory(factory: Any, name: str, arguments: dict[str, Any], *, parameter: str) -> Source:
     def build(config: LoaderConfig) -> Any:
         return factory(config, **arguments)
 

@@ -40,11 +40,21 @@ def next_group(state: State) -> Group | None:
 
 
 def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
-    """Return a trial that needs no evidence: all of a small grid, else the seeds; the baseline is the second."""
+    """Return a trial that needs no evidence."""
+    return next((config for config in _opening(state, pool) if config not in tried), None)
+
+
+def opening(state: State) -> tuple[LoaderConfig, ...]:
+    """Return what is tried first whatever the trials give."""
+    return tuple(_opening(state, pool_of(state.configs)))
+
+
+def _opening(state: State, pool: Pool) -> list[LoaderConfig]:
+    """Return all of a small grid, else the seeds; the baseline is the second."""
     baseline = state.probe.baseline.steady
     order = [config for config in _starters(state, pool) if config != baseline]
     order.insert(1, baseline)
-    return next((config for config in order if config not in tried), None)
+    return order
 
 
 def _starters(state: State, pool: Pool) -> list[LoaderConfig]:

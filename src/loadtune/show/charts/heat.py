@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, batch_label, mark_of
-from loadtune.show.charts.svg import ACCENT, HATCH, INK, chart_of, to_svg
+from loadtune.show.charts.svg import ACCENT, HATCH, INK, chart_of, letters, to_svg
 from loadtune.show.words import worker_words
 from loadtune.units import format_count, format_number, format_ratio
 
@@ -127,11 +127,11 @@ def draw_heat_map(chart: HeatMap) -> str:
         fillOpacity=alt.FillOpacity("shade:Q", scale=None),
         description="words:N",
     )
-    text = base.mark_text(fill=INK, fontSize=13, aria=False).encode(text="label:N")
+    text = base.mark_text(fill=INK, fontSize=letters(13), aria=False).encode(text="label:N")
     outline = base.transform_filter("datum.pick").mark_rect(
         fill=None, stroke=INK, strokeWidth=2.5, cornerRadius=3, aria=False
     )
-    name = base.transform_filter("datum.pick").mark_text(fill=INK, fontSize=11, dy=13, aria=False, text="pick")
+    name = base.transform_filter("datum.pick").mark_text(fill=INK, fontSize=letters(11), dy=13, aria=False, text="pick")
     layers = alt.layer(cells, text, outline, name)
     size = layers.properties(width=max(72 * len(chart.workers), 216), height=44 * len(chart.batches))
     return to_svg(size, "Heat map of the rate over batch size and workers", hatched=True)

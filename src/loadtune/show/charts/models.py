@@ -10,6 +10,7 @@ from typing import Any
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.article import doubt
 from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, axis_bytes, chart_of, halo, to_svg
 from loadtune.show.leaders import standing_trials
@@ -73,16 +74,18 @@ def _model_point(row: TrialResult) -> ModelPoint:
 
 
 def _time_sentence(points: tuple[ModelPoint, ...]) -> str:
-    middle = format_share(statistics.median(point.efficiency for point in points), 0)
-    over_all = f"Over {counted(len(points), 'configuration')} the workers reach {middle} of KBT/W (median)."
+    middle = statistics.median(point.efficiency for point in points)
+    share = format_share(middle, 0)
+    says = f"Over {counted(len(points), 'configuration')} the workers reach {share} of KBT/W (median)."
     pick = next((point for point in points if point.mark == "pick"), None)
-    if pick is None:
-        return over_all
-    return (
-        f"For the pick KBT is {format_seconds(pick.kbt_seconds)}, KBT/W {format_seconds(pick.ideal_seconds)}, and an "
-        f"epoch takes {format_seconds(pick.epoch_seconds)}: {format_share(pick.efficiency, 0)} of perfect sharing. "
-        f"{over_all}"
-    )
+    if pick is not None:
+        says = (
+            f"For the pick KBT is {format_seconds(pick.kbt_seconds)}, KBT/W {format_seconds(pick.ideal_seconds)}, and "
+            f"an epoch takes {format_seconds(pick.epoch_seconds)}: {format_share(pick.efficiency, 0)} of perfect "
+            f"sharing. {says}"
+        )
+    doubted = doubt(max(middle, pick.efficiency if pick is not None else 0.0))
+    return f"{says} {doubted[:1].upper()}{doubted[1:]}." if doubted else says
 
 
 def _bytes_sentence(points: tuple[ModelPoint, ...]) -> str | None:
@@ -122,7 +125,17 @@ def models_table(chart: Models) -> DataTable:
         )
         for point in chart.points
     ]
-    header = ("configuration", "batches K", "KBT", "KBT/W", "epoch", "KBT/W of epoch", "KBM", "bytes at once", "memory")
+    header = (
+        "configuration",
+        "batches K",
+        "KBT",
+        "KBT/W",
+        "epoch",
+        "KBT/W of epoch",
+        "KBM",
+        "bytes at once",
+        "memory measured",
+    )
     return DataTable(header=header, rows=tuple(rows))
 
 
@@ -195,7 +208,7 @@ def _scatter(
     line = chart_of(ends).encode(x=over_x, y=over_y)
     label = chart_of(ends[1:]).encode(x=over_x, y=over_y)
     size = alt.condition("datum.pick", alt.value(150), alt.value(50))
-    text = {"fill": INK, "fontSize": 12, "aria": False}
+    text = {"fill": INK, "aria": False}
     return alt.layer(
         line.mark_line(stroke=INK, strokeDash=[5, 4], opacity=0.7, aria=False),
         label.mark_text(**text, align="left", dx=6, text=reference),

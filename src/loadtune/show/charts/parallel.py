@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +16,8 @@ from loadtune.units import format_count, format_number, format_ratio
 LEAST_KNOBS = 3
 MOST_LINES = 60
 """More configurations than this are drawn as the fastest of them, and evenly chosen others."""
+_LETTER_WIDTH = 8
+"""Of a name and what keeps it from the next, at most, in pixels."""
 _DROPPED = "drop_last"
 """No knob of the steady rate."""
 
@@ -110,7 +112,7 @@ def draw_parallel(chart: Parallel) -> str:
         fill=None, strokeWidth=3, stroke=ACCENT, aria=False
     )
     ticks = chart_of(list(_ticks(chart, top)))
-    text = ticks.mark_text(fill=INK, align="left", dx=6, fontSize=12, aria=False).encode(x=x, y=y, text="text:N")
+    text = ticks.mark_text(fill=INK, align="left", dx=6, aria=False).encode(x=x, y=y, text="text:N")
     rules = chart_of([{"axis": axis} for axis in axes]).mark_rule(stroke=INK, opacity=0.4, aria=False).encode(x=x)
     layers = [
         rules,
@@ -118,8 +120,13 @@ def draw_parallel(chart: Parallel) -> str:
         pick.encode(x=x, y=y, detail="line:N"),
         *halo(text),
     ]
-    drawn = alt.layer(*layers).properties(width=110 * len(axes), height=220)
+    drawn = alt.layer(*layers).properties(width=_width(axes), height=220)
     return to_svg(drawn, "Configurations over every knob")
+
+
+def _width(axes: Sequence[str]) -> int:
+    """Return the width of the chart: every axis has room for the longest of their names above it."""
+    return max(110, _LETTER_WIDTH * max(map(len, axes))) * len(axes)
 
 
 def _lines(chart: Parallel, top: float) -> Iterable[dict[str, Any]]:

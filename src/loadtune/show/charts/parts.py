@@ -107,13 +107,13 @@ def draw_parts(chart: Parts) -> str:
 
     rows = list(_rows(chart))
     names = [role.words for role in chart.series]
-    legend = alt.Legend(title=None, orient="top", labelLimit=400)
+    legend = alt.Legend(title=None, orient="top", labelLimit=0)
     drawn = (
         chart_of(rows)
         .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
         .encode(
             x=alt.X("seconds:Q", title="time of an epoch (s)", stack="zero"),
-            y=alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=300)),
+            y=alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=0)),
             fill=alt.Fill("part:N", scale=alt.Scale(domain=list(PARTS), range=list(_FILLS)), legend=legend),
             order="place:Q",
             description="description:N",

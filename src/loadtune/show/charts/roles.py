@@ -56,7 +56,7 @@ def stroke_of(names: list[str]) -> Any:
     """Return the encoding that gives each of ``names`` its colour, with a legend above the chart."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    legend = alt.Legend(title=None, orient="top", direction="vertical", labelLimit=600, symbolSize=500)
+    legend = alt.Legend(title=None, orient="top", direction="vertical", labelLimit=0, symbolSize=500)
     scale = alt.Scale(domain=names, range=list(STROKES[: len(names)]))
     return alt.Stroke("series:N", scale=scale, legend=legend)
 
@@ -65,7 +65,7 @@ def dash_of(names: list[str]) -> Any:
     """Return the encoding that gives each of ``names`` its dashes: colour is not all that tells them apart."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    legend = alt.Legend(title=None, orient="top", direction="vertical", labelLimit=600, symbolSize=500)
+    legend = alt.Legend(title=None, orient="top", direction="vertical", labelLimit=0, symbolSize=500)
     return alt.StrokeDash(
         "series:N", scale=alt.Scale(domain=names, range=[list(dash) for dash in DASHES[: len(names)]]), legend=legend
     )

@@ -16,6 +16,12 @@ PAGE = "var(--page, #fff)"
 INK = "currentColor"
 HATCH = "url(#hatch)"
 
+WIDEST = 1.25
+"""How much wider a page's letters may be than those that a chart is laid out with: the reader's font is not known.
+
+Charts are laid out with letters this much larger than they are drawn: nothing is cut or runs into its neighbour then.
+"""
+
 SMALL = 420
 """Up to this width a chart may shrink with the page and its text can still be read; a wider one scrolls."""
 
@@ -31,6 +37,7 @@ _EMPTY_FRAME = re.compile(r'<path class="(?:background|foreground)" aria-hidden=
 _FALLBACK = re.compile(r"(var\(--\w+), #[0-9a-f]+\)")
 _COORDINATES = re.compile(r' (?:d|transform|[xy][12]?|opacity|[a-z]+-opacity)="[^"]*"')
 _MARKS = re.compile(r'(<g class="mark-[^>]*>)((?:<(?:path|line|rect)[^>]*/>|<text[^>]*>[^<]*</text>)+)</g>')
+_LETTERS = re.compile(r'font-size="([\d.]+)px"')
 _MARK = re.compile(r"<(?:path|line|rect|text)\b")
 _INHERITED = ("fill", "stroke", "stroke-width", "stroke-opacity", "font-family", "font-size", "text-anchor")
 _LONG = re.compile(r"-?\d+\.\d{3,}(?:e-?\d+)?")
@@ -59,6 +66,11 @@ def chart_of(rows: list[dict[str, Any]]) -> Any:
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
     return alt.Chart(rows_of(rows))
+
+
+def letters(pixels: float) -> float:
+    """Return the font size to lay a chart out with for letters that the page shows in ``pixels``."""
+    return WIDEST * pixels
 
 
 def halo(text: Any) -> list[Any]:
@@ -97,6 +109,7 @@ def _for_a_page(drawn: str, title: str, *, hatched: bool) -> str:
     )
     body = _BACKGROUND.sub("", drawn[found.end() :], count=1)
     prefix = re.sub(r"\W+", "-", title.lower())
+    body = _LETTERS.sub(lambda size: f'font-size="{round(float(size[1]) / WIDEST, 2):g}px"', body)
     inside = (_HATCHING if hatched else "") + body
     return root + _NAME.sub(lambda name: f"{name[1]}{prefix}-{name[2]}", _slimmed(inside))
 
@@ -135,16 +148,20 @@ def _configuration() -> dict[str, Any]:
         "background": "transparent",
         "font": "sans-serif",
         "view": {"stroke": None},
+        "text": {"fontSize": letters(12)},
         "axis": {
             **quiet,
             "tickOpacity": 0.4,
             "labelColor": INK,
             "titleColor": INK,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
+            "labelFontSize": letters(12),
+            "titleFontSize": letters(12),
             "titleFontWeight": "normal",
             "labelOpacity": 0.85,
+            "labelSeparation": 6,
         },
-        "legend": {"labelColor": INK, "labelFontSize": 12, "symbolStrokeWidth": 2},
-        "header": {"labelColor": INK, "labelFontSize": 12, "labelFontWeight": "bold", "title": None},
+        # Labels of numbers stand at their ticks, where none comes near its neighbour, and are left out where one does.
+        "axisQuantitative": {"labelFlush": False, "labelOverlap": "greedy"},
+        "legend": {"labelColor": INK, "labelFontSize": letters(12), "symbolStrokeWidth": 2},
+        "header": {"labelColor": INK, "labelFontSize": letters(12), "labelFontWeight": "bold", "title": None},
     }

@@ -211,7 +211,7 @@ def _shown(chart: Trade) -> Sequence[TradePoint]:
 
 def _label_layers(base: Any, place: str, **offsets: Any) -> list[Any]:
     named = base.transform_filter(f"datum.label != '' && datum.label_place == '{place}'")
-    return halo(named.mark_text(fill=INK, fontSize=12, aria=False, **offsets).encode(text="label:N"))
+    return halo(named.mark_text(fill=INK, aria=False, **offsets).encode(text="label:N"))
 
 
 def _limit_layers(limit: float, x: Any) -> list[Any]:
@@ -220,7 +220,7 @@ def _limit_layers(limit: float, x: Any) -> list[Any]:
     base = chart_of([{"memory": limit}]).encode(x=x)
     return [
         base.mark_rule(stroke=WARNING, strokeWidth=1.5, strokeDash=[5, 4], aria=False),
-        base.mark_text(fill=WARNING, align="left", baseline="top", dx=5, fontSize=12, aria=False, text="limit").encode(
+        base.mark_text(fill=WARNING, align="left", baseline="top", dx=5, aria=False, text="limit").encode(
             y=alt.value(2)
         ),
     ]

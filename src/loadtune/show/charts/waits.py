@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, dash_of, roles, stroke_of
 from loadtune.show.charts.svg import chart_of, to_svg
 from loadtune.show.words import config_words
-from loadtune.units import format_number, format_seconds, format_share
+from loadtune.units import format_seconds, format_share
+
+_LEAST_TICKS, _MOST_TICKS = 3, 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +70,9 @@ def draw_waits(chart: Waits) -> str:
     ]
     names = [role.words for role in chart.series]
     low, high = min(row["wait"] for row in rows), max(row["wait"] for row in rows)
-    ticks = [10.0**power for power in range(-3, 6) if low / 2 <= 10.0**power <= high * 2]
-    labels = " : ".join(f"datum.value == {tick!r} ? '{format_number(tick)}'" for tick in ticks) + " : ''"
-    axis = alt.Axis(values=ticks, labelExpr=labels) if len(ticks) > 1 else alt.Axis(format="~g", tickCount=6)
+    ticks = log_ticks(low, high)
+    labels = " : ".join(f"datum.value == {tick!r} ? '{_tick_text(tick)}'" for tick in ticks) + " : ''"
+    axis = alt.Axis(values=ticks, labelExpr=labels)
     drawn = (
         chart_of(rows)
         .mark_line(strokeWidth=2, fill=None, aria=False)
@@ -82,3 +85,18 @@ def draw_waits(chart: Waits) -> str:
         )
     )
     return to_svg(drawn.properties(width=560, height=220), "Shares of batches by the wait for them")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return what a logarithmic axis from ``low`` to ``high`` is labelled with: at least three where they differ."""
+    decades = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    for steps in ((1,), (1, 2, 5), tuple(place / 10 for place in range(10, 100))):
+        ticks = [step * decade for decade in decades for step in steps if low <= step * decade <= high]
+        if len(ticks) >= _LEAST_TICKS:
+            every = math.ceil(len(ticks) / _MOST_TICKS)
+            return ticks[::every]
+    return sorted({low, high})
+
+
+def _tick_text(tick: float) -> str:
+    return f"{tick:,.3g}" if tick < 1000 else f"{tick:,.0f}"  # noqa: PLR2004 - beyond it, g has an exponent

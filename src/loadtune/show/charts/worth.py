@@ -58,8 +58,8 @@ def _sentence(times: list[BatchTime], step: float) -> str:
     if not step:
         says = (
             f"No step was given. With {first.role.spoken} a batch comes every "
-            f"{format_seconds(first.between_seconds)}: a training step that takes longer never waits for data, and a "
-            "faster loader would not train faster."
+            f"{format_seconds(first.between_seconds)}: by these figures a training step that takes longer never waits "
+            "for data, and a faster loader would not train faster."
         )
         if last.role is not first.role:
             says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on."
@@ -136,7 +136,7 @@ def draw_worth(chart: Worth) -> str:
                 )
     fills = alt.Scale(domain=["step", "wait for data"], range=[ACCENT, WARNING])
     legend = alt.Legend(title=None, orient="top") if chart.step_seconds else None
-    y = alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=300))
+    y = alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=0))
     bars = (
         chart_of(rows)
         .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
@@ -151,9 +151,7 @@ def draw_worth(chart: Worth) -> str:
     totals = [(name, sum(row["ms"] for row in rows if row["series"] == name)) for name in names]
     ends = [{"series": name, "ms": total, "text": format_seconds(total / 1000)} for name, total in totals]
     labels = (
-        chart_of(ends)
-        .mark_text(fill=INK, align="left", dx=5, fontSize=12, aria=False)
-        .encode(x=alt.X("ms:Q"), y=y, text="text:N")
+        chart_of(ends).mark_text(fill=INK, align="left", dx=5, aria=False).encode(x=alt.X("ms:Q"), y=y, text="text:N")
     )
     drawn = alt.layer(bars, *halo(labels)).properties(width=430, height=34 * len(names))
     return to_svg(drawn, title.capitalize())
