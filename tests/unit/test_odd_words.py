@@ -286,6 +286,14 @@ def test_a_group_of_exceptions_is_told_by_its_own_words() -> None:
     assert failure == Failure(kind="worker_error", reason="ExceptionGroup: many (2 sub-exceptions)")
 
 
+def test_workers_that_end_with_nothing_to_say_are_told_what_ends_them_so() -> None:
+    """Exit code 0 and an empty standard error is what KeyboardInterrupt in a sample looks like, however it is seen."""
+    ended = Aftermath(workers=(ProcessEnd(worker=0, exit_code=0), ProcessEnd(worker=1, exit_code=0)))
+    failure = explain_exception("RuntimeError", "DataLoader worker (pid 7) exited unexpectedly", aftermath=ended)
+    assert failure.kind == "worker_error"
+    assert failure.reason.endswith("without a word, as a worker does where a sample raises KeyboardInterrupt")
+
+
 def test_an_index_that_cannot_be_shown_is_described() -> None:
     """A key whose __str__ raises, one that is no text, and one that is too long are each a short text."""
     assert brief(Unsayable()) == "(a Unsayable that cannot be shown: ValueError)"

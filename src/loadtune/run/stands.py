@@ -49,11 +49,12 @@ class Stand:
         return f"{who} stood {what} {self.place}"
 
 
+WITHOUT_A_WORD = "without a word, as a worker does where a sample raises KeyboardInterrupt"
 _WHY_SILENT = {
     "T": "is stopped (SIGSTOP, a terminal or a debugger)",
     "t": "is stopped by a debugger",
     "D": "waits in the kernel for a disk or a server",
-    "Z": "has ended by itself without a word, as a worker does where a sample raises KeyboardInterrupt",
+    "Z": f"has ended by itself {WITHOUT_A_WORD}",
 }
 """By the state of a process (proc(5)), why it tells nothing of where it stands."""
 _DEAF = "does not answer: it blocks the signal that asks where it stands, or has a handler of its own for it"
