@@ -85,6 +85,17 @@ def test_a_row_of_leaders_stands_for_both_values_of_drop_last() -> None:
     assert "drop_last" not in leading
 
 
+def test_what_percentages_are_of_is_said_where_an_epoch_is_known() -> None:
+    """Terminal and page say that comparisons go by the rate over an epoch; without a length of one, neither does."""
+    result = make_result()
+    note = "compared, in percent too, by their rates over an epoch"
+    assert note in printed(result, 200)
+    assert note in page.render(result)
+    endless = tuple(dataclasses.replace(row, epoch_samples_per_second=None) for row in result.trials)
+    assert note not in printed(with_trials(result, endless), 200)
+    assert note not in page.render(with_trials(result, endless))
+
+
 def test_columns_go_before_a_cell_wraps() -> None:
     """At 80 columns with wide intervals the epoch makes room, and what a row is stands on one line."""
     wide = {"samples_per_second_low": 1400.0, "samples_per_second_high": 16300.0}

@@ -44,6 +44,24 @@ def row_settings(row: TrialResult) -> str:
     return other_words(row.config.steady)
 
 
+def notes(result: RunResult) -> tuple[str, ...]:
+    """Return what to know of the table of leaders, each a sentence."""
+    return tuple(filter(None, (epoch_sentence(result), earlier_sentence(result))))
+
+
+def epoch_sentence(result: RunResult) -> str | None:
+    """Return what percentages are of where it is not the rates of the table; None where no rate over an epoch is known.
+
+    Their quotients differ from those of the table where starting workers costs some configurations more than others.
+    """
+    if result.best is None or all(row.epoch_samples_per_second is None for row in measured_trials(result)):
+        return None
+    return (
+        "Rates are steady ones; configurations are compared, in percent too, by their rates over an epoch, start-up "
+        "and tail included."
+    )
+
+
 def earlier_sentence(result: RunResult) -> str | None:
     """Return what to know of rates that look higher than the pick's and were not measured again, if there are any."""
     best = result.best

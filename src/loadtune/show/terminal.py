@@ -53,9 +53,9 @@ def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[Renderab
     rows = leaders.leaders(result, _EVERY_ROW if verbose else leaders.LEADERS)
     if rows:
         yield leaders_table(result, rows, width)
-    earlier = leaders.earlier_sentence(result)
-    if earlier is not None:
-        yield Padding(Text(earlier, style="dim"), (0, 0, 1, 0))
+    notes = leaders.notes(result)
+    if rows and notes:
+        yield Padding(Text(" ".join(notes), style="dim"), (0, 0, 1, 0))
     failures = _failures(result)
     if failures and verbose:
         yield _failures_table(failures)
