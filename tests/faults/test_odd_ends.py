@@ -99,7 +99,10 @@ def test_a_run_directory_removed_in_mid_sweep_ends_it_at_the_next_trial(tmp_path
 
 @pytest.mark.parametrize("all_of_it", [True, False])
 def test_a_sweep_that_was_stopped_finds_no_trial_hung(*, all_of_it: bool, tmp_path: Path) -> None:
-    """SIGSTOP of all its processes, or of the sweep alone, for twice as long as is a stall: every trial is sound."""
+    """SIGSTOP of all its processes, or of the sweep alone, for twice as long as is a stall: no trial is hung or failed.
+
+    On a busy machine the time budget may cut the last one short.
+    """
     run = tmp_path / "run"
     with started(*SHORT[:2], *ONE_TRIAL, "--output", "run", cwd=tmp_path) as sweep:
         below = in_mid_trial(sweep, run, 0)
@@ -112,7 +115,7 @@ def test_a_sweep_that_was_stopped_finds_no_trial_hung(*, all_of_it: bool, tmp_pa
                 one.resume()
         _, said = sweep.communicate(timeout=30)
     assert sweep.returncode == 0, said
-    assert {json.loads(line)["status"] for line in lines(run)} == {"ok"}
+    assert {json.loads(line)["status"] for line in lines(run)} in ({"ok"}, {"ok", "interrupted"})
 
 
 def test_without_a_place_for_temporary_files_there_is_one_sentence(tmp_path: Path) -> None:

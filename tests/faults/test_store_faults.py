@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -10,12 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from factories import make_record
+from factories import make_record, make_result
 from faults import COMMAND, SHORT, can_mount, in_a_small_place, in_mid_trial, lines, loadtune, started
+from loadtune.cli.job import tell
+from loadtune.cli.options import SessionOptions
 from loadtune.describe.config import LoaderConfig
 from loadtune.errors import OutputError
 from loadtune.record.journal import Journal, JournalWriter, read_journal
+from loadtune.record.store import RunHeader, RunStore
+from loadtune.show.outputs import Exports
+from loadtune.show.page import render_apart
 
 SWEEP = " ".join([*COMMAND, *SHORT])
 
@@ -67,6 +74,29 @@ def test_a_trial_that_does_not_fit_leaves_no_half_of_itself(tmp_path: Path) -> N
     writer.append(records[2])  # there is room again
     writer.close()
     assert read_journal(place) == Journal(records=tuple(records), whole_bytes=place.stat().st_size)
+
+
+def test_a_page_without_room_costs_no_export_elsewhere(tmp_path: Path) -> None:
+    """report.html is refused by the system: the JSON export is there, and the hint makes the page of the whole run."""
+    run, result = tmp_path / "run", make_result()
+    with RunStore.create(run) as store:
+        store.open(RunHeader(**{name: getattr(result, name) for name in RunHeader.__struct_fields__}))
+        store.finish(result)
+    page = render_apart(result).encode()
+    exports = Exports(json=str(tmp_path / "x.json"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(page) - 100, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"report\.html' cannot be written: File too large") as raised:
+            tell(result, run, exports, Console(quiet=True), SessionOptions())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads((tmp_path / "x.json").read_text())
+    assert f"the run is whole in {run}" in (raised.value.hint or "")
+    _, command, _ = (raised.value.hint or "").split("`")
+    done = loadtune(*command.replace("FILE", "page.html").split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").stat().st_size > len(page) - 100
 
 
 def test_a_read_only_directory_is_one_sentence_before_anything_is_measured(tmp_path: Path) -> None:

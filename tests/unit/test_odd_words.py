@@ -34,7 +34,7 @@ from loadtune.record.failure import Aftermath, Alone, Failure, FailureEvidence, 
 from loadtune.record.store import RunStore
 from loadtune.run.postmortem import explain_exception, hung
 from loadtune.run.protocol import Channel, Unusable
-from loadtune.run.stands import parse, silent
+from loadtune.run.stands import ask, parse, silent
 from loadtune.units import brief
 from loadtune.workloads.source import Source, source_from_workload
 
@@ -129,7 +129,7 @@ class Together(Sized):
     def __getitems__(self, indices: list[int]) -> Any:
         time.sleep(0.0005 * len(indices))
         pictures = torch.zeros(len(indices), 3, 64, 64)
-        if self.form == "nothing":
+        if self.form == "nothing" or (self.form == "alone" and len(indices) > 1):
             raise StopIteration
         if self.form == "columns":
             return {"x": pictures, "y": torch.zeros(len(indices), dtype=torch.int32)}
@@ -163,6 +163,12 @@ def test_a_list_that_stops_an_iteration_is_told_as_that() -> None:
     with pytest.raises(SampleError) as seen:
         probe(source, device="cpu", seed=0)
     assert type(seen.value.__cause__) is StopIteration
+
+
+def test_a_list_that_stops_an_iteration_together_alone_is_told_as_that() -> None:
+    """No sample raises by itself, and nothing makes a RuntimeError of it."""
+    with pytest.raises(StopIteration):
+        probe(source_from_workload(Workload(dataset=Together("alone"), collate_fn=list), "odd"), device="cpu", seed=0)
 
 
 class Pairs(Sized):
@@ -280,6 +286,14 @@ def test_a_group_of_exceptions_is_told_by_its_own_words() -> None:
     assert failure == Failure(kind="worker_error", reason="ExceptionGroup: many (2 sub-exceptions)")
 
 
+def test_workers_that_end_with_nothing_to_say_are_told_what_ends_them_so() -> None:
+    """Exit code 0 and an empty standard error is what KeyboardInterrupt in a sample looks like, however it is seen."""
+    ended = Aftermath(workers=(ProcessEnd(worker=0, exit_code=0), ProcessEnd(worker=1, exit_code=0)))
+    failure = explain_exception("RuntimeError", "DataLoader worker (pid 7) exited unexpectedly", aftermath=ended)
+    assert failure.kind == "worker_error"
+    assert failure.reason.endswith("without a word, as a worker does where a sample raises KeyboardInterrupt")
+
+
 def test_an_index_that_cannot_be_shown_is_described() -> None:
     """A key whose __str__ raises, one that is no text, and one that is too long are each a short text."""
     assert brief(Unsayable()) == "(a Unsayable that cannot be shown: ValueError)"
@@ -336,6 +350,23 @@ def test_processes_that_do_not_answer_are_told_by_their_state(tmp_path: Path) ->
         for one in programs:
             one.kill()
             one.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_process_that_runs_another_program_is_not_ended_by_asking(tmp_path: Path) -> None:
+    """A worker that went on as ``sleep`` (os.execv) has no handler: it is not asked, it lives, and that is said."""
+    with subprocess.Popen([sys.executable, "-c", "import os; os.execv('/bin/sleep', ['sleep', '60'])"]) as program:
+        file = tmp_path / f"{FILE_PREFIX}{program.pid}"
+        file.touch()
+        deadline = time.monotonic() + 10
+        while b"sleep" not in Path(f"/proc/{program.pid}/comm").read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        pids = [os.getpid(), program.pid]
+        assert ask(pids, tmp_path, [program.pid]) == []
+        (told,) = silent(pids, tmp_path, [], [program.pid])
+        assert program.poll() is None
+        assert str(told).startswith(f"worker 0 (process {program.pid}) does not answer: it runs another program")
+        program.kill()
 
 
 def test_a_stand_is_that_of_the_thread_that_loads() -> None:

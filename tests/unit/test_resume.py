@@ -236,14 +236,43 @@ def test_a_run_without_a_trial_can_be_looked_at(tmp_path: Path, capsys: pytest.C
     assert printed.err == (f"loadtune: this run was not finished; go on with: {resume_command(tmp_path / 'run')}\n")
 
 
-def test_a_journal_that_lost_trials_is_not_gone_on_with(tmp_path: Path) -> None:
-    """A finished run whose journal was cut is shown, and neither resumed nor written."""
+@pytest.mark.parametrize("kept", [2, 7])
+def test_a_finished_run_whose_journal_was_cut_is_finished_again(kept: int, tmp_path: Path) -> None:
+    """As the hint at a damaged line says: what is above it stays, the rest is measured, the result is made anew."""
     first_part(tmp_path / "run", 5)
+    whole = second_part(tmp_path / "run")[1]
     journal = tmp_path / "run" / "trials.jsonl"
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:3]))
-    assert load(tmp_path / "run").cost.trials == 5
-    with pytest.raises(RunDirectoryError, match="holds 3 of the 5 trials"):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:kept], b"damaged\n", *lines[kept + 1 :]]))
+    with pytest.raises(RunDirectoryError, match=f"line {kept + 1} of .* is damaged") as raised:
         RunStore.resume(tmp_path / "run")
+    assert "cut the file before this line" in (raised.value.hint or "")
+    journal.write_bytes(b"".join(lines[:kept]))
+    assert load(tmp_path / "run").cost.trials == len(lines), "the result is shown until something is made of the rest"
+    runner, result = second_part(tmp_path / "run")
+    assert [request.order for request in runner.requests] == list(range(kept, len(lines)))
+    assert (result.best, result.trials, result.finished) == (whole.best, whole.trials, True)
+    assert [resume.order for resume in result.resumes] == ([kept] if kept < 5 else [5, kept])
+
+
+def test_a_finished_run_whose_last_line_is_torn_measures_that_trial_again(tmp_path: Path) -> None:
+    """One trial, and the run is what it was."""
+    whole, asked_for = whole_run(tmp_path / "run")
+    journal = tmp_path / "run" / "trials.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    runner, result = second_part(tmp_path / "run")
+    assert [request.order for request in runner.requests] == [len(asked_for) - 1]
+    assert (result.best, result.trials) == (whole.best, whole.trials)
+
+
+def test_a_finished_run_without_its_journal_is_not_measured_over(tmp_path: Path) -> None:
+    """Its result is all there is: it is shown, and neither resumed nor written; the hint says what can be done."""
+    whole_run(tmp_path / "run")
+    (tmp_path / "run" / "trials.jsonl").unlink()
+    assert load(tmp_path / "run").finished
+    with pytest.raises(RunDirectoryError, match=r"holds none of the .* trials") as raised:
+        RunStore.resume(tmp_path / "run")
+    assert "`loadtune show` prints" in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize(

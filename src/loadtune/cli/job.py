@@ -16,7 +16,7 @@ from loadtune.cli.options import OutputOptions, SessionOptions
 from loadtune.cli.surroundings import environment
 from loadtune.cli.verdict import complain
 from loadtune.describe.plan import SweepPlan
-from loadtune.errors import LoadtuneError
+from loadtune.errors import LoadtuneError, OutputError
 from loadtune.record.results import RunResult
 from loadtune.record.store import RunStore, load_run
 from loadtune.run.events import Listener, SilentListener
@@ -134,11 +134,24 @@ def _listener(console: Console, session: SessionOptions, stack: ExitStack) -> Li
 
 
 def _write(result: RunResult, folder: Path, exports: Exports, console: Console | None) -> None:
-    _write_own(result, folder)
+    """Write the run's own files and the exports, which may lie elsewhere: these also where there is no room for those.
+
+    Raises:
+        OutputError: A file that cannot be written; of the run's own, the hint says what is there all the same.
+    """
+    failed: OutputError | None = None
+    try:
+        _write_own(result, folder)
+    except OutputError as error:
+        name = shlex.quote(str(folder))
+        error.hint = f"the run is whole in {name}: `loadtune report {name} -o FILE` makes its page elsewhere"
+        failed = error
     written = exports.write(result, stdout())
     if console is not None:
         for place in (f"{folder}/", *written):
             console.print(f"Wrote {plain(str(place))}", markup=False, soft_wrap=True)
+    if failed is not None:
+        raise failed
 
 
 def _write_own(result: RunResult, folder: Path) -> None:

@@ -65,7 +65,7 @@ class KeptRun:
     header: RunHeader
     journal: Journal
     result: RunResult | None
-    """What was concluded, where it was."""
+    """What was concluded of all these trials, where it was."""
 
     @property
     def finished(self) -> bool:
@@ -272,11 +272,16 @@ def read_kept(path: str | os.PathLike[str]) -> KeptRun:
     header = _converted(data, RunHeader, file)
     journal = read_journal(folder / TRIALS_FILE)
     result = _converted(data, RunResult, file) if "cost" in data else None
-    if result is not None and len(journal.records) < result.cost.trials:
+    if result is not None and not journal.records and result.cost.trials:
         raise RunDirectoryError(
-            f"'{folder / TRIALS_FILE}' holds {len(journal.records)} of the {result.cost.trials} trials that "
-            f"{RUN_FILE} counts: it was cut or removed"
+            f"'{folder / TRIALS_FILE}' holds none of the {result.cost.trials} trials that {RUN_FILE} counts: it was "
+            "cut or removed",
+            hint=f"`loadtune show` prints what {RUN_FILE} has; to measure again, start a run in a new directory",
         )
+    if result is not None and len(journal.records) < result.cost.trials:
+        result = None  # torn, or mended by hand: what was concluded from more is concluded anew
+        there = tuple(resume for resume in header.resumes if resume.order <= len(journal.records))
+        header = msgspec.structs.replace(header, resumes=there)
     return KeptRun(path=folder, header=header, journal=journal, result=result)
 
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 
 from loadtune.record.failure import Aftermath, Failure, FailureKind, ProcessEnd
-from loadtune.run.stands import Silence, Stand
+from loadtune.run.stands import WITHOUT_A_WORD, Silence, Stand
 
 _RAISED = r"^(?:Caught |[\w.]*\b)"
 """A line begins with the type that was raised: words that a message quotes decide nothing."""
@@ -133,6 +133,8 @@ def _worker_ended(workers: Sequence[ProcessEnd], stderr: str) -> Failure:
     if any(end.signal is not None for end in workers):
         return Failure(kind="worker_killed", reason=endings)
     words = last_line(heard)
+    if not words and all(end.exit_code == 0 for end in workers):
+        return Failure(kind="worker_error", reason=f"{endings} {WITHOUT_A_WORD}")
     return Failure(
         kind=_kind(heard, without=_LOGGED) or "worker_error",
         reason=f"{endings}{f'; its last words: {words}' if words else ''}",

@@ -49,14 +49,16 @@ class Stand:
         return f"{who} stood {what} {self.place}"
 
 
+WITHOUT_A_WORD = "without a word, as a worker does where a sample raises KeyboardInterrupt"
 _WHY_SILENT = {
     "T": "is stopped (SIGSTOP, a terminal or a debugger)",
     "t": "is stopped by a debugger",
     "D": "waits in the kernel for a disk or a server",
-    "Z": "has ended by itself without a word, as a worker does where a sample raises KeyboardInterrupt",
+    "Z": f"has ended by itself {WITHOUT_A_WORD}",
 }
 """By the state of a process (proc(5)), why it tells nothing of where it stands."""
 _DEAF = "does not answer: it blocks the signal that asks where it stands, or has a handler of its own for it"
+_REPLACED = "does not answer: it runs another program by now (os.exec), or has put the signal aside that asks it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +72,13 @@ class Silence:
     """Whether it is the one that takes the batches."""
     state: str | None
     """Letter of its state (proc(5)); None where it is not known."""
+    hears: bool = True
+    """Whether it has a handler for the signal that asks."""
 
     def __str__(self) -> str:
         number = f"worker {self.worker}" if self.worker is not None else "a worker"
         who = "the process itself" if self.is_main else number
-        return f"{who} (process {self.pid}) {_WHY_SILENT.get(self.state or '', _DEAF)}"
+        return f"{who} (process {self.pid}) {_WHY_SILENT.get(self.state or '', _DEAF if self.hears else _REPLACED)}"
 
 
 def silent(pids: Sequence[int], folder: Path, seen: Sequence[Stand], workers: Sequence[int]) -> list[Silence]:
@@ -90,7 +94,22 @@ def silent(pids: Sequence[int], folder: Path, seen: Sequence[Stand], workers: Se
     noted = {int(file.name.removeprefix(FILE_PREFIX)) for file in folder.glob(f"{FILE_PREFIX}[0-9]*")}
     # A worker that is collected already is below nobody.
     mute = sorted((noted & {*pids, *workers}) - {stand.pid for stand in seen})
-    return [Silence(pid=pid, worker=numbers.get(pid), is_main=pid == pids[0], state=process_state(pid)) for pid in mute]
+    return [
+        Silence(pid=pid, worker=numbers.get(pid), is_main=pid == pids[0], state=process_state(pid), hears=_hears(pid))
+        for pid in mute
+    ]
+
+
+def _hears(pid: int) -> bool:
+    """Return whether a process has a handler for the signal, which ends one that has none: after os.exec nobody has.
+
+    True where the system does not tell.
+    """
+    try:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return True
+    return ASK is None or caught is None or bool(int(caught[1], 16) >> (ASK - 1) & 1)
 
 
 def process_state(pid: int) -> str | None:
@@ -115,6 +134,7 @@ def ask(pids: Sequence[int], folder: Path, workers: Sequence[int] = ()) -> list[
         return []
     files = {pid: folder / f"{FILE_PREFIX}{pid}" for pid in pids}
     files = {pid: file for pid, file in files.items() if file.exists()}  # the signal would kill another
+    files = {pid: file for pid, file in files.items() if _hears(pid)}
     for pid in files:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, ASK)
