@@ -158,7 +158,8 @@ def test_batches_of_padded_sequences() -> None:
 def test_too_little_to_go_by() -> None:
     """Two configurations, or none that was looked at, predict nothing; the rows stay as they are."""
     assert resident(trials(MEASURED[:2]), PROBE) is None
-    assert resident([a_record(config, order=order) for order, config in enumerate(MEASURED)], PROBE) is None
+    unseen = [a_record(config, order=order, peak=None) for order, config in enumerate(MEASURED)]
+    assert resident(unseen, PROBE) is None
 
 
 def concluded(limit: int | None = None, probe: Probe = PROBE) -> RunResult:

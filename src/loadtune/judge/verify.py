@@ -76,7 +76,8 @@ def _members(state: State) -> tuple[list[LoaderConfig], bool]:
     lost = {config.config_id for config in everything if group_of(config) in spoilt}
     # What a longer look at memory has found out holds for configurations that have not had one.
     lost |= {row.config_id for row in now.rows if row.within_limits is False}
-    then = first = before.choice(lost)
+    same = not lost and len(before.records) == len(state.records)
+    then = first = now if same else before.choice(lost)
     if first.chosen is None:
         return [], True
     while True:
