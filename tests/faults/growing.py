@@ -136,10 +136,12 @@ def short_leak() -> Leaking:
 class _Kept:
     """Collates, and keeps every batch: in workers each holds the descriptor of its shared memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[torch.Tensor] = []
+        self.seconds = seconds
 
     def __call__(self, samples: list[torch.Tensor]) -> torch.Tensor:
+        time.sleep(self.seconds)
         self.batches.append(torch.utils.data.default_collate(samples))
         return self.batches[-1]
 
@@ -147,3 +149,8 @@ class _Kept:
 def kept_batches() -> Workload:
     """Return small batches that are never let go."""
     return Workload(dataset=Flat(), collate_fn=_Kept())
+
+
+def slowly_kept_batches() -> Workload:
+    """Return the same at 30 ms a batch: 256 descriptors last for seconds, in which a busy machine counts them twice."""
+    return Workload(dataset=Flat(), collate_fn=_Kept(0.03))

@@ -205,9 +205,9 @@ print(record.failure_reason)
 
 def kept_batches_until_the_end() -> TrialRecord:
     """Return a trial whose workers keep batches, a thousand of them if they can."""
-    plan = Measurement(max_seconds=10.0, min_windows=10, real_epoch_seconds=0.0)
+    plan = Measurement(max_seconds=30.0, min_windows=30, real_epoch_seconds=0.0)
     config = LoaderConfig.normalised(batch_size=2, num_workers=2)
-    with supervisor("kept_batches") as running:
+    with supervisor("slowly_kept_batches") as running:
         return running.run(
             TrialRequest(order=0, block=0, phase="race", config=config, measurement=plan, consumer=Consumer())
         )

@@ -23,7 +23,8 @@ from loadtune.record.results import SteadyMeasurement, TrialRecord
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
-pytestmark = pytest.mark.alone
+alone = pytest.mark.alone
+"""On what is measured: a rate, a time, shared memory."""
 
 TARGETS = Path(__file__).parent / "targets.py"
 QUICK = Measurement(max_seconds=1.0, real_epoch_seconds=0.0)
@@ -79,6 +80,7 @@ def sleeping() -> Iterator[Supervisor]:
         yield running
 
 
+@alone
 @pytest.mark.parametrize(("batch_size", "num_workers"), [(16, 0), (16, 1), (64, 2), (16, 4), (16, 8), (16, 32)])
 def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     sleeping: Supervisor, batch_size: int, num_workers: int
@@ -89,6 +91,7 @@ def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     assert 0.94 <= rate / truth <= 1.01
 
 
+@alone
 def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> None:
     """While 32 workers start, the first fill their queues; what that gives is over before the first window.
 
@@ -98,6 +101,7 @@ def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> 
     assert min(steady_of(record).window_samples_per_second[0] for record in records) <= 1.015 * 32 * 200
 
 
+@alone
 def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
     """Looked at before its windows, halfway and at the end, 5 ms a sample and 4 workers still make 800 samples/s."""
     plan = Measurement(max_seconds=1.5, precision=1e-6, look_early=True, pause_seconds=0.5, real_epoch_seconds=0.0)
@@ -111,6 +115,7 @@ def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
     assert steady_of(record).batches_measured <= batches[2] - batches[0]
 
 
+@alone
 def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     """A step of 100 ms on batches of 8, loaded by 4 workers in 40 ms / 4, gives 80 samples/s and short waits."""
     slow = request(batch_size=8, num_workers=4, step=0.1)
@@ -118,6 +123,7 @@ def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     assert steady_of(sleeping.run(slow)).batch_wait_p50_seconds < 0.005
 
 
+@alone
 def test_shared_memory_of_a_full_queue_is_one_batch_more_than_prefetched() -> None:
     """With 1 MiB samples and a slow consumer /dev/shm grows by (P·W + 1)·B·M, to the batch."""
     plan = Measurement(max_seconds=1.0, real_epoch_seconds=0.0, pause_seconds=1.0)
@@ -131,6 +137,7 @@ def test_shared_memory_of_a_full_queue_is_one_batch_more_than_prefetched() -> No
     assert record.memory.host_peak_bytes > record.memory.shm_peak_bytes
 
 
+@alone
 def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
     """170 samples in batches of 16 are 11 batches, the last of 10; dropped, 10 batches and 160 samples."""
     with supervisor("short") as running:
@@ -139,6 +146,7 @@ def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
     assert all(0.16 < one.seconds < 0.8 for one in epochs)
 
 
+@alone
 def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
     """170 samples of 2 ms are over in 0.1 s with 4 workers; the steady rate is 2,000 samples/s all the same."""
     with supervisor("short") as running:
@@ -146,6 +154,7 @@ def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
     assert 0.9 <= rate / 2000 <= 1.01
 
 
+@alone
 def test_samples_of_uneven_batches_are_counted() -> None:
     """Batches of 3, 5 and 7 samples of 4 ms give the same samples/s as any other batches, 5 a batch in the mean."""
     with supervisor("by_tokens") as running:
@@ -155,6 +164,7 @@ def test_samples_of_uneven_batches_are_counted() -> None:
     assert 0.8 <= mean_rate(record) / 500 <= 1.01
 
 
+@alone
 def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
     """worker_init_fn writes to the data set that it finds in the worker, and the endless stream honours it."""
     with supervisor("sharded") as running:
@@ -163,6 +173,7 @@ def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
     assert 0.8 <= mean_rate(record) / 500 <= 1.01
 
 
+@alone
 def test_a_loader_of_its_own_kind_is_measured_with_its_restarts() -> None:
     """10 ms a batch of 20 give 2,000 samples/s, and the record says that the stream restarts."""
     with supervisor("own_loader") as running:
@@ -198,6 +209,7 @@ def test_a_worker_that_dies_makes_a_row_with_a_reason(deed: str, kind: str, word
     assert sound.status == "ok"
 
 
+@alone
 def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
     """Workers that sleep for an hour are ended with their trial after 3 s, and none of them is left."""
     before = running_below()
@@ -209,6 +221,7 @@ def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
     assert len(left) == 3, "only the trial host is left, its guardian, and the child that waits for the next trial"
 
 
+@alone
 @pytest.mark.parametrize("deed", ["hang", "deaf"])
 def test_a_stalled_trial_says_which_worker_stands_at_which_sample(deed: str) -> None:
     """Batches came, then no more: it is ended long before its deadline, deaf to SIGTERM or not, and says where it was.
@@ -240,6 +253,7 @@ def test_a_lock_held_at_the_fork_is_named_by_its_place() -> None:
                      record.failure_reason or "")  # fmt: skip
 
 
+@alone
 def test_a_slow_loader_is_not_taken_for_a_stalled_one() -> None:
     """Batches of 1.2 s come to the end under a timeout of which a third is shorter than that."""
     with supervisor("slow", seconds="0.15", timeout=3.3) as running:
@@ -276,6 +290,7 @@ def test_a_first_sample_that_hangs_is_a_target_that_cannot_be_used() -> None:
         pass
 
 
+@alone
 def test_nothing_of_a_trial_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What multiprocessing writes there for its sockets goes with the host."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -336,6 +351,7 @@ def test_a_given_loader_is_the_baseline_and_keeps_the_rest() -> None:
     assert (baseline.batch_size, baseline.num_workers, baseline.drop_last) == (8, 2, True)
 
 
+@alone
 def test_a_trial_that_outlasts_the_time_budget_is_ended_and_is_no_failure(sleeping: Supervisor) -> None:
     """With 1 s left a batch of 1,024 samples of 5 ms is cut short: interrupted, not hung, within 2 s."""
     record = sleeping.run(request(batch_size=1024, num_workers=1), within_seconds=1.0)
@@ -344,6 +360,7 @@ def test_a_trial_that_outlasts_the_time_budget_is_ended_and_is_no_failure(sleepi
     assert record.seconds < 2.0
 
 
+@alone
 def test_a_child_that_is_killed_while_it_waits_is_replaced() -> None:
     """The process forked ahead of the next trial dies between two trials: the next trial is as sound as the first."""
     with supervisor("sleeping") as running:

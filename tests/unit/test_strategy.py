@@ -209,10 +209,10 @@ def slowing_rate(config: LoaderConfig) -> float:
 
 
 def test_a_machine_that_slows_does_not_change_the_winner() -> None:
-    """On a machine that loses 1 % a second the right one wins in at least 95 of 100 sweeps, and never one by one."""
+    """On a machine that loses 1 % a second the right one wins in at least 48 of 50 sweeps, and never one by one."""
     grid = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(len(SLOWING_RATES)))
     right = sequential = 0
-    for seed in range(100):
+    for seed in range(50):
         machine = Machine(rate=slowing_rate, seed=seed, window_sd=0.02, trial_sd=0.02, slowing=0.01)
         machine.sweep(a_plan(seed=seed), grid)
         right += outcome(machine, a_plan(seed=seed), grid).chosen == "b64-w5"
@@ -222,8 +222,8 @@ def test_a_machine_that_slows_does_not_change_the_winner() -> None:
             for place, config in enumerate(grid)
         ]
         sequential += one_by_one.index(max(one_by_one)) == 5
-    assert right >= 95
-    assert sequential <= 5
+    assert right >= 48
+    assert sequential <= 2
 
 
 def equal_sweep(source: random.Random, configs: tuple[LoaderConfig, ...]) -> list[TrialRecord]:
@@ -240,31 +240,31 @@ def equal_sweep(source: random.Random, configs: tuple[LoaderConfig, ...]) -> lis
 
 
 def test_equal_configurations_are_seldom_called_faster() -> None:
-    """In 1,000 sweeps of equal configurations the choice is called faster than the baseline in at most 5 %."""
+    """In 500 sweeps of equal configurations the choice is called faster than the baseline in at most 5 %."""
     configs = (BASE, LoaderConfig(batch_size=64, num_workers=1), LoaderConfig(batch_size=64, num_workers=2))
     source, false, cheapest = random.Random(8), 0, 0
-    for _ in range(1000):
+    for _ in range(500):
         records = equal_sweep(source, configs)
         rows = summarise(records, configs, a_probe())
         choice = choose(rows, records, limits=MemoryLimits(), tie=0.02, probe=a_probe())
         false += choice.gain is not None and choice.gain.low > 1
         cheapest += choice.chosen == "b64-w0"
-    assert false <= 50
-    assert cheapest >= 750
+    assert false <= 25
+    assert cheapest >= 375
 
 
 def test_whole_sweeps_of_equal_configurations_return_the_cheapest() -> None:
-    """Whole sweeps of equal configurations return the cheapest mostly, and claim a gain in at most 5 of 60."""
+    """Whole sweeps of equal configurations return the cheapest mostly, and claim a gain in at most 2 of 30."""
     configs = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (0, 1, 2))
     claims = cheapest = 0
-    for seed in range(60):
+    for seed in range(30):
         machine = Machine(rate=lambda _: 1000.0, seed=seed, window_sd=0.03, trial_sd=0.02, block_sd=0.05)
         machine.sweep(a_plan(seed=seed, time_budget_seconds=25.0), configs)
         choice = outcome(machine, a_plan(seed=seed), configs)
         claims += choice.gain is not None and choice.gain.low > 1
         cheapest += choice.chosen == "b64-w0"
-    assert claims <= 5
-    assert cheapest >= 50
+    assert claims <= 2
+    assert cheapest >= 25
 
 
 def test_a_flattered_candidate_is_found_out() -> None:

@@ -198,15 +198,15 @@ def test_no_difference_and_a_loss_are_told_as_such() -> None:
 
 
 def test_noise_is_seldom_called_a_gain() -> None:
-    """Of 40 sweeps in which one thread each changes nothing at most 4 say that it gains."""
+    """Of 20 sweeps in which one thread each changes nothing at most 2 say that it gains."""
     called = 0
-    for seed in range(40):
+    for seed in range(20):
         machine = ThreadedMachine(rate=by_workers, seed=seed, window_sd=0.03, trial_sd=0.03, one_thread_gain=1.0)
         found = told(machine.all_of(a_plan(seed=seed, time_budget_seconds=40.0)))
         assert found is not None
         called += found.severity == "warning"
         assert len(aside(machine.records)) <= 2 * MAX_PAIRS
-    assert called <= 4
+    assert called <= 2
 
 
 def test_two_pairs_have_their_time_in_a_noisy_sweep() -> None:

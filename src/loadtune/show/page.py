@@ -128,7 +128,9 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
     if best is None:
         return
     rate = best.samples_per_second
-    yield format_estimate(rate.estimate, rate.low, rate.high, unit=""), "samples/s", "95 % interval"
+    # Ends of a wide interval stand small behind the figure.
+    number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
+    yield number, f"{wide.strip()}{interval} samples/s".strip(), "95 % interval"
     gain = summary.gain_number(result)
     if gain is not None and result.baseline is not None:
         number, _, interval = gain.partition(" ×")
