@@ -82,7 +82,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
     asked = name.lstrip("-").lower()
     slips = {one: _slips(asked, word) for one, word in bare.items()}
     near = [one for one, count in slips.items() if count <= max(len(asked), len(bare[one])) // 3]
-    return min(near, key=slips.__getitem__, default=None)
+    return min(near, key=lambda one: (slips[one], _slips(name, one)), default=None)
 
 
 def _slips(first: str, second: str) -> int:

@@ -65,7 +65,7 @@ def said_by(*words: str) -> tuple[int, str, str]:
 
 
 @given(hostile_text())
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_reasons_and_last_words_go_through_every_exporter_as_text(text: str) -> None:
     """What a data set raised or wrote is text in terminal, page, CSV, JSON and Markdown of a run that was loaded."""
     import loadtune  # noqa: PLC0415

