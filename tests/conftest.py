@@ -9,11 +9,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 
 def pytest_configure() -> None:
-    """Take interrupts as a terminal gives them: what runs in the background inherits that they are ignored."""
+    """Take interrupts as a terminal gives them, where they were ignored; give no example of a property a deadline."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes is the machine's affair: on a busy one the usual deadline fails what is right.
+    settings.register_profile("shared machine", deadline=None)
+    settings.load_profile("shared machine")
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 

@@ -32,7 +32,7 @@ def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> No
     """5 ms of waiting a sample feed as many workers as there are: the sweep goes on beyond the cores by itself."""
     for attempt in range(2):  # after a stall of the machine a queue is caught up with, and the estimate may lie above
         done = loadtune(
-            "sweep", f"{TARGETS}:sleeping", "--batch-size", "16", "--time-budget", "20s", "--output", f"run{attempt}",
+            "sweep", f"{TARGETS}:sleeping", "--batch-size", "16", "--time-budget", "15s", "--output", f"run{attempt}",
             "--export-json", "-", cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -261,6 +261,7 @@ def test_a_slow_loader_is_not_taken_for_a_stalled_one() -> None:
     assert record.status == "ok" or (record.failure_reason or "").startswith("no result after 3 s")
 
 
+@alone
 def test_a_killed_supervisor_leaves_no_process_behind() -> None:
     """SIGKILL of the parent while workers sleep for an hour ends host, trial and workers within 3 s."""
     script = (
@@ -311,6 +312,7 @@ def test_a_thread_alive_after_building_the_data_set_forbids_to_fork() -> None:
     assert 0.94 <= mean_rate(record) / 400 <= 1.003
 
 
+@alone
 def test_nothing_is_left_of_a_closed_supervisor() -> None:
     """After close neither host nor workers run, and /dev/shm holds what it held."""
     before, processes = sorted(os.listdir("/dev/shm")), running_below()
@@ -385,6 +387,7 @@ def test_whatever_is_raised_is_told_in_the_row() -> None:
     assert all(part in reason for part, reason in zip(said, reasons, strict=True))
 
 
+@alone
 def test_a_trial_in_a_fresh_process_leaves_no_stray_either() -> None:
     """A process that went into a session of its own ends with a hung trial that was not forked from a host."""
     seconds = "86399"
