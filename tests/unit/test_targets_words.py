@@ -94,3 +94,11 @@ def test_a_step_time_without_a_unit_is_refused() -> None:
     """A bare 20 might be seconds or milliseconds: it is refused with both ways to write it."""
     with pytest.raises(UsageError, match=r"'20' has no unit: write 20ms or 20s"):
         parse_step_time("20")
+
+
+def test_a_file_does_not_hide_a_built_in_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is called as a built-in target is leaves the name to the target: its argument is what is refused."""
+    (tmp_path / "cifar10").write_text("notes")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TargetError, match="nope"):
+        resolve_target("cifar10", {"nope": "1"})

@@ -93,7 +93,7 @@ def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = Non
 
 
 def _built_in(target: str, arguments: dict[str, str]) -> Source:
-    if Path(target).is_file():
+    if target not in BUILT_IN and Path(target).is_file():
         raise TargetError(f"'{target}' is a file, and a target is something in it: {offer(target)}")
     if target not in BUILT_IN:
         raise TargetError(
