@@ -6,10 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from warm_hosts import WarmPopen
 
 
 def pytest_configure() -> None:
@@ -48,6 +51,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("LOADTUNE_") or name in ("NO_COLOR", "FORCE_COLOR"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _warm_hosts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare trial hosts the import of torch, where a test does not ask for a host as users have it."""
+    if sys.platform == "linux" and request.node.get_closest_marker("own_interpreter") is None:
+        monkeypatch.setattr("loadtune.run.host.start", WarmPopen)
 
 
 @pytest.fixture

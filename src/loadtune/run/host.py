@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import BinaryIO
 
@@ -51,6 +51,25 @@ def _temporary_file(size: int = 0) -> BinaryIO:
     return file
 
 
+def start(descriptors: Sequence[int], output: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a guardian, which starts the host.
+
+    Args:
+        descriptors: What the host inherits; the first is its end of the line.
+        output: Takes what both write.
+        environment: Theirs, in full.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", "loadtune.run.guardian", str(descriptors[0]), str(os.getpid())],
+        pass_fds=descriptors,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
 class TrialHost:
     """The process that holds the data set.
 
@@ -73,15 +92,8 @@ class TrialHost:
         self._beats = _temporary_file(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "loadtune.run.guardian", str(there.fileno()), str(os.getpid())],
-                pass_fds=[there.fileno(), self._beats.fileno()],
-                env={**os.environ, _MARK: self.scratch},
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                start_new_session=True,
-            )
+            environment = {**os.environ, _MARK: self.scratch}
+            self._process = start((there.fileno(), self._beats.fileno()), self._stderr, environment)
         self.channel.send(msgspec.structs.replace(setup, beats=self._beats.fileno()))
         self._patience_seconds = building.patience_seconds(setup)
 
