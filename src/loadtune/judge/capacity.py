@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -184,19 +185,19 @@ def handover_seconds(costs: Costs, points: Points) -> FloatArray:
 
 def service_seconds(costs: Costs, points: Points) -> FloatArray:
     """Return S, the time of a batch in a worker while as many others run as have a core, and want one."""
-    return _busy_seconds(costs, points)[0] + costs.blocked_seconds_per_sample * points.batch_size
+    return _waiting_seconds(costs, points, _busy(costs, points))
 
 
 def cpu_seconds(costs: Costs, points: Points) -> FloatArray:
     """Return the processor time of a batch in all processes of a loader with workers, less that of the step."""
-    main = handover_seconds(costs, points) + costs.dispatch_seconds_per_sample * points.batch_size
-    return _busy_seconds(costs, points)[0] + main
+    return _busy(costs, points).seconds + _main_seconds(costs, points)
 
 
 def capacity(costs: Costs, points: Points) -> Capacity:
     """Return the steady rate of each configuration, with what bounds it."""
     with np.errstate(divide="ignore"):
-        parts = (_by_workers(costs, points), _by_cores(costs, points), *_by_main(costs, points))
+        busy = _busy(costs, points)
+        parts = (_by_workers(costs, points, busy), _by_cores(costs, points, busy), *_by_main(costs, points, busy))
         bounds = np.stack(np.broadcast_arrays(*parts))
         least = np.min(bounds, axis=0)
         rate = least * np.sum((least / bounds) ** costs.sharpness, axis=0) ** (-1.0 / costs.sharpness)
@@ -209,14 +210,31 @@ def available_cores(costs: Costs, points: Points) -> FloatArray:
     return cores
 
 
-def _busy_seconds(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray]:
-    """Return the processor time of a batch in a worker, and how many workers want a core at a time."""
+class _Busy(NamedTuple):
+    """The workers of each configuration while they run."""
+
+    seconds: FloatArray
+    """Processor time of a batch in one of them."""
+    wanted: FloatArray
+    """So many want a core at a time."""
+
+
+def _busy(costs: Costs, points: Points) -> _Busy:
     alone = _alone_seconds(costs, points) + costs.worker_seconds_per_batch
     alone = alone + costs.worker_seconds_per_byte * points.batch_bytes
     wanted = points.num_workers * alone / (alone + costs.blocked_seconds_per_sample * points.batch_size)
     # Only what is busy is in another's way: workers that wait for a disk are not.
     busy = np.minimum(wanted + points.taken_cores, costs.cores)
-    return alone * (1.0 + costs.contention * np.maximum(0.0, busy - 1.0)), wanted
+    return _Busy(alone * (1.0 + costs.contention * np.maximum(0.0, busy - 1.0)), wanted)
+
+
+def _waiting_seconds(costs: Costs, points: Points, busy: _Busy) -> FloatArray:
+    return busy.seconds + costs.blocked_seconds_per_sample * points.batch_size
+
+
+def _main_seconds(costs: Costs, points: Points) -> FloatArray:
+    """Return what a batch takes in the main process, where workers load it."""
+    return handover_seconds(costs, points) + costs.dispatch_seconds_per_sample * points.batch_size
 
 
 def _alone_seconds(costs: Costs, points: Points) -> FloatArray:
@@ -225,31 +243,32 @@ def _alone_seconds(costs: Costs, points: Points) -> FloatArray:
     return seconds
 
 
-def _by_workers(costs: Costs, points: Points) -> FloatArray:
+def _by_workers(costs: Costs, points: Points, busy: _Busy) -> FloatArray:
     variation = costs.sample_variation / points.batch_size + costs.batch_variation
-    between = handover_seconds(costs, points) + costs.dispatch_seconds_per_sample * points.batch_size
+    between = _main_seconds(costs, points)
     # A worker that is sent one batch at a time has none until the main process has taken the last one.
     idle = np.where(points.prefetch_factor == 1, between + costs.latency_seconds, 0.0)
-    rate = points.num_workers / (service_seconds(costs, points) + idle)
+    rate = points.num_workers / (_waiting_seconds(costs, points, busy) + idle)
     return np.where(points.num_workers == 0, np.inf, order_efficiency(variation, points) * rate)
 
 
-def _by_cores(costs: Costs, points: Points) -> FloatArray:
+def _by_cores(costs: Costs, points: Points, busy: _Busy) -> FloatArray:
     cores = available_cores(costs, points)
-    excess = np.maximum(0.0, _busy_seconds(costs, points)[1] / cores - 1.0)
-    rate = cores / cpu_seconds(costs, points) / (1.0 + costs.switching * np.log1p(excess))
+    excess = np.maximum(0.0, busy.wanted / cores - 1.0)
+    seconds = busy.seconds + _main_seconds(costs, points)
+    rate = cores / seconds / (1.0 + costs.switching * np.log1p(excess))
     return np.where(points.num_workers == 0, np.inf, rate)
 
 
-def _by_main(costs: Costs, points: Points) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _by_main(costs: Costs, points: Points, busy: _Busy) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the bounds of the main process, the consumer and the thread that pins."""
     takes, alone = handover_seconds(costs, points), points.num_workers == 0
     step = costs.consumer_seconds_per_batch
     draws = costs.dispatch_seconds_per_sample * points.batch_size
     own = np.where(alone, _in_process_seconds(costs, points), np.where(points.pinned, 0.0, takes)) + draws
     # One thread does both, one after the other; the larger part gives the bound its name.
-    whole, is_step = _with_answers(costs, points, own + step, ~alone & ~points.pinned), step > own
-    pins = _with_answers(costs, points, takes + costs.pin_seconds_per_byte * points.batch_bytes, points.pinned)
+    whole, is_step = _with_answers(costs, points, busy, own + step, ~alone & ~points.pinned), step > own
+    pins = _with_answers(costs, points, busy, takes + costs.pin_seconds_per_byte * points.batch_bytes, points.pinned)
     pinning = np.where(points.pinned & ~alone, 1.0 / pins, np.inf)
     return np.where(is_step, np.inf, 1.0 / whole), np.where(is_step, 1.0 / whole, np.inf), pinning
 
@@ -264,7 +283,7 @@ def _in_process_seconds(costs: Costs, points: Points) -> FloatArray:
     return costs.in_process_factor * seconds
 
 
-def _with_answers(costs: Costs, points: Points, own: FloatArray, takes: BoolArray) -> FloatArray:
+def _with_answers(costs: Costs, points: Points, busy: _Busy, own: FloatArray, takes: BoolArray) -> FloatArray:
     """Return the time between two batches in the thread that takes them, with what it waits for the sending worker.
 
     A worker that sleeps has to be woken, and one that computes answers late. With a the thread's own work and a waking,
@@ -272,12 +291,11 @@ def _with_answers(costs: Costs, points: Points, own: FloatArray, takes: BoolArra
     computes for the share s/(W·x) of the time x between two batches: x = a + w·s/(W·x). No share is larger than that of
     a worker that never waits.
     """
-    busy, wanted = _busy_seconds(costs, points)
     workers = np.maximum(points.num_workers, 1.0)
     asleep = own + np.where(takes, costs.wake_seconds_per_batch, 0.0)
     late = np.where(takes, costs.answer_seconds_per_tensor * points.tensors - costs.wake_seconds_per_batch, 0.0)
-    solved = 0.5 * (asleep + np.sqrt(np.maximum(0.0, asleep**2 + 4.0 * late * busy / workers)))
-    computing = np.minimum(wanted / workers, busy / workers / np.maximum(solved, TINY))
+    solved = 0.5 * (asleep + np.sqrt(np.maximum(0.0, asleep**2 + 4.0 * late * busy.seconds / workers)))
+    computing = np.minimum(busy.wanted / workers, busy.seconds / workers / np.maximum(solved, TINY))
     seconds: FloatArray = asleep + late * computing
     return seconds
 

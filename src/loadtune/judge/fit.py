@@ -1,6 +1,6 @@
 """The costs of the pipeline model, fitted to what was measured; how far it can be trusted; what it predicts.
 
-Robust least squares in the logarithm (``scipy.optimize.least_squares``, soft L1), so that an error of a share counts
+Robust least squares in the logarithm (soft L1), so that an error of a share counts
 alike at every rate and one strange trial does not decide. Each cost has a prior, a log-normal around what the probe saw
 or what a hand-over costs on ordinary machines: a cost that the trials say nothing about stays there, and three trials
 are enough to begin with. Trust is measured on trials that a fit did not see.
@@ -8,13 +8,13 @@ are enough to begin with. Trust is measured on trials that a fit did not see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, cpu_seconds, join, select
+from loadtune.judge.capacity import BoolArray, Costs, FloatArray, Points, capacity, cpu_seconds, join, select
+from loadtune.judge.least_squares import Solved, slopes, solve
 from loadtune.judge.statistics import student_t
 
 _ARRAYS = ("log_rate", "noise", "cpu_seconds")
@@ -27,8 +27,8 @@ CPU_NOISE = 0.1
 WIDE_NOISE = 0.3
 """What it is taken to be at first."""
 REFITS = 2
-STEP = 1e-3
-"""Of derivatives, in standard deviations of a prior."""
+FURTHEST = 4.0
+"""No cost ends further from its prior, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,26 +113,18 @@ class Fit:
         The interval joins what the costs are uncertain by and what the model was off by where it could be checked.
         """
 
-        def log_rates(place: FloatArray) -> FloatArray:
-            return np.log(capacity(_costs(self.priors, self.costs, place), points).samples_per_second)
+        def log_rates(places: FloatArray) -> FloatArray:
+            return np.log(capacity(_costs(self.priors, self.costs, places), points).samples_per_second)
 
-        log_rate, slopes = log_rates(self.place), _slopes(log_rates, self.place)
-        own = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        at = self.place[None, :]
+        log_rate, moves = log_rates(at)[0], slopes(log_rates, at)[0]
+        own = np.einsum("ji,jk,ki->i", moves, self.covariance, moves)
         # Root mean square, the largest tenth pulled in: one strange trial widens no interval but its own.
         sizes = np.abs(self.errors)
         squares = np.minimum(sizes, np.quantile(sizes, 0.9)) ** 2
         spread = np.sqrt(own + float(np.mean(squares)) + LEAST_NOISE**2)
         half = student_t(0.975, len(self.errors) - 1) * spread
         return Predicted(rate=np.exp(log_rate), low=np.exp(log_rate - half), high=np.exp(log_rate + half))
-
-
-class _Solution(NamedTuple):
-    """Where a fit ended."""
-
-    place: FloatArray
-    covariance: FloatArray
-    cost: float
-    """What is left: half the sum of squares, large ones counted less."""
 
 
 def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs, known: Observed | None = None) -> Fit:
@@ -147,19 +139,19 @@ def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs, known: Observ
     priors = tuple(priors)
     # It begins with wide noise, so that no part of the rates holds the costs where they happen to explain it alone.
     wide = _with_noise(observed.with_more(known), WIDE_NOISE)
-    place = min((_solve(wide, priors, fixed, start) for start in _starts(priors)), key=lambda one: one.cost).place
+    found = _solve(wide, priors, fixed, _starts(priors))
+    place = found.place[np.argmin(found.cost)]
     for _ in range(REFITS):
         # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
-        found = capacity(_costs(priors, fixed, place), observed.points)
-        left = np.abs(np.log(found.samples_per_second) - observed.log_rate)
+        left = np.abs(_log_rates(priors, fixed, place[None, :], observed.points)[0] - observed.log_rate)
         noisy = _with_noise(observed, 1.4826 * float(np.median(left)))
-        solution = _solve(noisy.with_more(known), priors, fixed, place)
-        place = solution.place
+        found = _solve(noisy.with_more(known), priors, fixed, place[None, :])
+        place = found.place[0]
     return Fit(
         costs=_costs(priors, fixed, place),
         priors=priors,
         place=place,
-        covariance=solution.covariance,
+        covariance=found.covariance[0],
         errors=_unseen_errors(noisy, priors, fixed, place, known),
     )
 
@@ -168,59 +160,61 @@ def _with_noise(observed: Observed, least: float) -> Observed:
     return replace(observed, noise=np.maximum(observed.noise, least))
 
 
-def _starts(priors: Sequence[Prior]) -> tuple[FloatArray, FloatArray]:
-    """Return where a fit begins: at the priors, and where nothing waits, since waiting hides what cores are there."""
+def _starts(priors: Sequence[Prior]) -> FloatArray:
+    """Return where a fit begins, one a row: the priors, and where nothing waits, since waiting hides what cores do."""
     waits = [prior.name == "blocked_seconds_per_sample" for prior in priors]
-    return np.zeros(len(priors)), np.where(waits, -3.0, 0.0)
+    return np.stack((np.zeros(len(priors)), np.where(waits, -3.0, 0.0)))
 
 
 def _costs(priors: Sequence[Prior], fixed: Costs, place: FloatArray) -> Costs:
-    """Return the costs at a place; at several places, one a column, with values that are columns."""
-    values = {prior.name: prior.centre * np.exp(prior.spread * at) for prior, at in zip(priors, place, strict=True)}
+    """Return the costs at a place; at several places, one a row, with values that are columns."""
+    values = {prior.name: prior.centre * np.exp(prior.spread * at) for prior, at in zip(priors, place.T, strict=True)}
     return replace(fixed, **{name: value.reshape(-1, 1) if value.ndim else value for name, value in values.items()})
 
 
-def _solve(observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray) -> _Solution:
-    from scipy.optimize import least_squares  # noqa: PLC0415 - costs start-up where nothing was measured yet
+def _log_rates(priors: tuple[Prior, ...], fixed: Costs, places: FloatArray, points: Points) -> FloatArray:
+    """Return the log rate of each configuration at each place, one a row."""
+    return np.log(capacity(_costs(priors, fixed, places), points).samples_per_second)
 
+
+def _solve(
+    observed: Observed, priors: tuple[Prior, ...], fixed: Costs, starts: FloatArray, seen: BoolArray | None = None
+) -> Solved:
+    """Return where the fits end that begin at ``starts``.
+
+    Args:
+        observed: What they are to explain.
+        priors: Of the costs that are free.
+        fixed: The others.
+        starts: One a fit.
+        seen: Which entries each of them sees; None is all.
+    """
     known = np.flatnonzero(np.isfinite(observed.cpu_seconds) & (observed.points.num_workers > 0))
     log_cpu, with_cpu = np.log(observed.cpu_seconds[known]), select(observed.points, known)
 
-    def values(place: FloatArray) -> FloatArray:
-        """Return what is to become small, in standard deviations, but for the costs themselves."""
-        costs = _costs(priors, fixed, place)
+    def residuals(places: FloatArray) -> FloatArray:
+        """Return what is to become small, in standard deviations: of rates, of times, and of the costs themselves."""
+        costs = _costs(priors, fixed, places)
         rates = np.log(capacity(costs, observed.points).samples_per_second) - observed.log_rate
         times = np.log(cpu_seconds(costs, with_cpu) / with_cpu.batch_size) - log_cpu
-        return np.concatenate((rates / observed.noise, times / CPU_NOISE), axis=-1)
+        return np.concatenate((rates / observed.noise, times / CPU_NOISE, places), axis=-1)
 
-    def residuals(place: FloatArray) -> FloatArray:
-        return np.concatenate((values(place), place))
-
-    def slopes(place: FloatArray) -> FloatArray:
-        return np.concatenate((_slopes(values, place), np.eye(len(place))))
-
-    found = least_squares(residuals, start, jac=slopes, bounds=(-4, 4), loss="soft_l1", max_nfev=60, ftol=1e-5)
-    return _Solution(place=found.x, covariance=np.linalg.inv(found.jac.T @ found.jac), cost=float(found.cost))
-
-
-def _slopes(values: Callable[[FloatArray], FloatArray], place: FloatArray) -> FloatArray:
-    """Return the derivatives of ``values``, a column for each cost, from one evaluation at many places."""
-    moved = place[:, None] + STEP * np.eye(len(place))
-    slopes: FloatArray = (values(moved) - values(place)).T / STEP
-    return slopes
+    weights = None
+    if seen is not None:
+        weights = np.concatenate((seen, seen[:, known], np.ones_like(starts, dtype=np.bool_)), axis=-1).astype(float)
+    return solve(residuals, starts, bound=FURTHEST, weights=weights)
 
 
 def _unseen_errors(
     observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray, known: Observed | None
 ) -> FloatArray:
     """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``."""
-    count = len(observed)
-    errors = np.zeros(count)
-    for fold in range(min(FOLDS, count)):
-        left_out = np.arange(fold, count, FOLDS)
-        rest = observed.only(np.setdiff1d(np.arange(count), left_out).tolist())
-        place = _solve(rest.with_more(known), priors, fixed, start).place
-        unseen = select(observed.points, left_out)
-        found = capacity(_costs(priors, fixed, place), unseen)
-        errors[left_out] = np.log(found.samples_per_second) - observed.log_rate[left_out]
+    everything, count = observed.with_more(known), len(observed)
+    folds = np.arange(min(FOLDS, count))
+    seen = np.arange(len(everything)) % FOLDS != folds[:, None]
+    seen[:, count:] = True
+    places = _solve(everything, priors, fixed, np.tile(start, (len(folds), 1)), seen).place
+    found = _log_rates(priors, fixed, places, observed.points)
+    entries = np.arange(count)
+    errors: FloatArray = found[entries % FOLDS, entries] - observed.log_rate
     return errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Phase, SweepPlan
@@ -50,6 +50,9 @@ class State:
     """The machine; None is not known: no model is fitted then."""
     workers_open_ended: bool = False
     """Whether the number of workers was left to the sweep, so that it may go beyond the grid."""
+    _choices: dict[frozenset[str], Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Those that were asked for: several of a step's questions begin with the same one, and it is dear."""
+    _narrowed: list[State] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def in_phase(self, phase: Phase) -> tuple[TrialRecord, ...]:
         """Return the records of a phase."""
@@ -57,12 +60,15 @@ class State:
 
     def with_records(self, records: Sequence[TrialRecord]) -> State:
         """Return the state as it was, or would be, with these records."""
-        return replace(self, records=tuple(records))
+        return self if tuple(records) == self.records else replace(self, records=tuple(records))
 
     def narrowed(self) -> State:
         """Return the state with what was tried in place of the whole grid: a choice among thousands is dear."""
-        tried = {record.config for record in self.records}
-        return replace(self, configs=tuple(config for config in self.configs if group_of(config) in tried))
+        if not self._narrowed:
+            tried = {record.config for record in self.records}
+            configs = tuple(config for config in self.configs if group_of(config) in tried)
+            self._narrowed.append(self if configs == self.configs else replace(self, configs=configs))
+        return self._narrowed[0]
 
     def eligible(self) -> frozenset[LoaderConfig]:
         """Return the configurations that may be chosen: all but a baseline outside of the grid."""
@@ -71,17 +77,19 @@ class State:
 
     def choice(self, excluded: Collection[str] = ()) -> Choice:
         """Return what would be chosen now."""
-        everything = all_configs(self.configs, self.records, self.probe)
-        return choose(
-            summarise(self.records, everything, self.probe),
-            self.records,
-            limits=self.limits,
-            tie=self.plan.tie,
-            probe=self.probe,
-            max_batch_size=self.plan.limits.max_batch_size,
-            eligible=self.eligible(),
-            excluded=excluded,
-        )
+        key = frozenset(excluded)
+        if key not in self._choices:
+            self._choices[key] = choose(
+                summarise(self.records, all_configs(self.configs, self.records, self.probe), self.probe),
+                self.records,
+                limits=self.limits,
+                tie=self.plan.tie,
+                probe=self.probe,
+                max_batch_size=self.plan.limits.max_batch_size,
+                eligible=self.eligible(),
+                excluded=excluded,
+            )
+        return self._choices[key]
 
     def group(self, config: LoaderConfig) -> Group:
         """Return the group that a measured configuration belongs to, with the epochs its trials measure."""
