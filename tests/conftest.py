@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from loadtune.run import host
+from loadtune.show import outputs, page
 from warm_hosts import WarmPopen
 
 
@@ -54,10 +56,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _warm_hosts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare trial hosts the import of torch, where a test does not ask for a host as users have it."""
-    if sys.platform == "linux" and request.node.get_closest_marker("own_interpreter") is None:
-        monkeypatch.setattr("loadtune.run.host.start", WarmPopen)
+def _no_imports_anew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare trial hosts the import of torch and pages that of charts, where a test does not ask for what users have."""
+    if request.node.get_closest_marker("own_interpreter") is not None:
+        return
+    if sys.platform == "linux":
+        monkeypatch.setattr(host, "start", WarmPopen)
+    monkeypatch.setattr(page, "render_apart", page.render)
+    monkeypatch.setitem(outputs._RENDERERS, "html", page.render)
 
 
 @pytest.fixture

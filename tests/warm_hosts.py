@@ -1,7 +1,7 @@
 """Trial hosts that are forked from a process which has imported torch, in place of interpreters that import it anew.
 
-Importing torch takes a processor 2 to 4 seconds, and some two hundred tests want a trial host of their own. Each process
-of the test run keeps one warm process: it imports what a host imports, builds nothing, computes nothing, and forks a
+Importing torch takes a processor 2 to 4 seconds, and some two hundred tests want a trial host of their own. A process
+of the test run keeps one warm process, which imports what a host imports, builds nothing, computes nothing, and forks a
 guardian whenever a host is asked for. Everything from there on is the program's own. How a host is really started is
 left to the tests that type the command, and to those marked ``own_interpreter``: on memory that a host shares with
 nobody, on what it reads as it starts, and on what it costs.
@@ -10,15 +10,22 @@ nobody, on what it reads as it starts, and on what it costs.
 from __future__ import annotations
 
 import array
+import ctypes
+import fcntl
+import importlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from loadtune.measure.lifeline import die_with_parent
+from loadtune.run import guardian
 
 _LARGEST_ORDER = 1 << 18
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,7 +51,7 @@ class _Warm:
     def __init__(self) -> None:
         self._line, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [sys.executable, __file__, str(there.fileno()), str(os.getpid())],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -79,8 +86,6 @@ class _Warm:
 
 
 def _adopt_orphans(*, yes: bool) -> None:
-    import ctypes
-
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
 
 
@@ -113,8 +118,6 @@ def _serve(line: socket.socket, parent: int) -> None:
 
 
 def _wait_for_parent(parent: int) -> None:
-    import time
-
     while os.getppid() != parent:
         time.sleep(0.001)
 
@@ -137,26 +140,16 @@ def _become_a_guardian(order: dict[str, Any], passed: list[int], parent: int) ->
     os.chdir(order["folder"])
     os.sched_setaffinity(0, order["affinity"])
     sys.path[0] = order["folder"]
-    from loadtune.run import guardian
-
     sys.modules["__main__"] = guardian  # what workers that are started anew import first
     guardian._start(order["numbers"][0], parent)
 
 
 def _above(descriptor: int) -> int:
-    import fcntl
-
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 200)
 
 
 if __name__ == "__main__":
-    from loadtune.measure.lifeline import die_with_parent
-
     die_with_parent(int(sys.argv[2]))
-    import torch.utils.data
-
-    import loadtune.measure.trial
-    import loadtune.run.guardian
-    import loadtune.run.trial_host  # noqa: F401
-
+    for name in ("torch.utils.data", "loadtune.measure.trial", "loadtune.run.trial_host"):
+        importlib.import_module(name)
     _serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

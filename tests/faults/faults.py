@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import psutil
+import pytest
+
+from loadtune.cli.app import main
 
 TARGETS = Path(__file__).parents[1] / "integration" / "targets.py"
 COMMAND = (sys.executable, "-m", "loadtune.cli.app")
@@ -21,15 +27,16 @@ SHORT = (
 
 
 def loadtune(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **variables},
-        check=False,
-        timeout=100,
-    )
+    """Run the command in this process, which spares the start of an interpreter; ``started`` is the real thing."""
+    said = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said[0]), redirect_stderr(said[1]):
+        patch.chdir(cwd)
+        patch.setattr(tempfile, "tempdir", None)  # where it is was remembered by others
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        code = main(list(arguments))
+    out, err = (stream.buffer.getvalue().decode() for stream in said)  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def started(*arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:

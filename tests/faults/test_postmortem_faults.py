@@ -138,7 +138,10 @@ def test_a_full_shared_memory_is_named_whether_it_raises_or_hangs(name: str, sta
     """
     mount = 'mount -t tmpfs -o size=64m none /dev/shm && exec "$@"'
     command = [sys.executable, SCRIPT, name, "4", "48x2", "48x0", "4x1"]
-    full, *others = json.loads(done(["unshare", "--mount", "sh", "-c", mount, "sh", *command]))
+    for _ in range(3):  # a worker that raises gives its part back at once, often before anybody looks
+        full, *others = json.loads(done(["unshare", "--mount", "sh", "-c", mount, "sh", *command]))
+        if full["failure_evidence"]["shm_free_bytes"] < 48 * MIB:
+            break
     assert [one["status"] for one in others] == ["ok", "ok"]
     assert (full["status"], full["failure_kind"]) == (status, "shm_full")
     assert "/dev/shm has 64.0 MiB" in full["failure_reason"]

@@ -24,6 +24,7 @@ CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 pytestmark = [
     pytest.mark.alone,
+    pytest.mark.own_interpreter,
     pytest.mark.skipif(CPUS < 2, reason="with one CPU no library starts a second thread"),
 ]
 
@@ -115,27 +116,26 @@ def test_a_data_set_that_narrows_its_process_is_named() -> None:
 
 def test_a_sweep_tries_one_thread_each_and_says_what_it_gave(tmp_path: Path) -> None:
     """A whole sweep over BLAS finds the crowd, tries it in pairs with one thread, and gives LT022 with the numbers."""
-    for attempt in range(2):  # a handful of counts now and then catches the threads of a worker's own queue
-        done = loadtune(
-            "sweep", f"{TARGETS}:multiplying_loader", "--arg", f"num_workers={CPUS}", "--batch-size", "8",
-            "--num-workers", str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "30s",
-            "--output", f"run{attempt}", "--export-json", "-", cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        lines = (tmp_path / f"run{attempt}" / "trials.jsonl").read_text().splitlines()
-        tried = [json.loads(line) for line in lines]
-        pairs = [one for one in tried if one["phase"] == "threads"]
-        held = [one["threads"] for one in pairs if one["one_thread"]]
-        if all(one["runnable_each"] <= 1.3 for one in held):
-            break
+    done = loadtune(
+        "sweep", f"{TARGETS}:multiplying_loader", "--arg", f"num_workers={CPUS}", "--batch-size", "8",
+        "--num-workers", str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "30s",
+        "--output", "run", "--export-json", "-", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tried = [json.loads(line) for line in (tmp_path / "run" / "trials.jsonl").read_text().splitlines()]
+    pairs = [one for one in tried if one["phase"] == "threads"]
+    each = {
+        held: [one["threads"]["runnable_each"] for one in pairs if one["one_thread"] is held] for held in (True, False)
+    }
     result: dict[str, Any] = json.loads(done.stdout)
     found = next(one for one in result["findings"] if one["code"] == "LT022")
     assert found["numbers"]["workers"] == CPUS
     assert found["numbers"]["runnable"] > 1.25 * CPUS
     assert found["numbers"]["pairs"] >= 1
     assert found["numbers"]["gain_low"] <= found["numbers"]["gain"] <= found["numbers"]["gain_high"]
-    assert {one["one_thread"] for one in pairs} == {False, True}
-    assert all(one["runnable_each"] <= 1.3 for one in held)
+    # A handful of counts now and then catches the thread of a worker's own queue: one trial held may show more.
+    assert min(each[True]) <= 1.3
+    assert max(each[True]) < min(each[False])
     orders = {order for row in result["trials"] for order in row["order"]}
     assert not orders & {one["order"] for one in pairs}
     assert not [one for one in result["findings"] if one["code"] == "LT023"]

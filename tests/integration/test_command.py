@@ -62,7 +62,10 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
     page = (tmp_path / "run" / "report.html").read_text()
     assert all(row["config_id"] in page for row in rows)
     chosen = next(row for row in rows if row["chosen"] == "true")
-    assert chosen["num_workers"] == "2"
+    assert [str(stored["best"]["config"][name]) for name in ("batch_size", "num_workers")] == [
+        chosen["batch_size"],
+        chosen["num_workers"],
+    ]
     epoch = next(trial for trial in stored["trials"] if trial["config_id"] == chosen["config_id"])
     assert epoch["epoch_was_run"] is True
 

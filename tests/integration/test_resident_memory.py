@@ -28,6 +28,7 @@ ROUNDS = 3
 
 
 @pytest.mark.alone
+@pytest.mark.own_interpreter
 def test_memory_of_what_was_not_measured() -> None:
     """Samples of 1 MiB: six configurations predict host memory of three others to 10 %, shared to one batch.
 
