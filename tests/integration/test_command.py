@@ -90,7 +90,8 @@ def test_show_and_report_tell_a_kept_run_again(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     shown = loadtune("show", "run", cwd=tmp_path)
     assert shown.returncode == 0
-    assert "num_workers=2" in shown.stdout
+    best = json.loads((tmp_path / "run" / "run.json").read_text())["best"]
+    assert f"num_workers={best['config']['num_workers']}" in shown.stdout
     written = loadtune("report", "run", "-o", "page.html", cwd=tmp_path)
     assert written.returncode == 0
     assert (tmp_path / "page.html").read_text() == (tmp_path / "run" / "report.html").read_text()

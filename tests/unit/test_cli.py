@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,7 @@ import pytest
 
 import loadtune
 from factories import make_result, with_trials
-from loadtune.cli import app, job
+from loadtune.cli import app, interrupts, job
 from loadtune.cli.app import main
 from loadtune.cli.consoles import TolerantStream, console_for_people
 from loadtune.cli.options import SessionOptions
@@ -453,6 +453,18 @@ def test_an_interrupt_says_what_is_kept(
     assert main(["sweep", "--output", str(empty_folder / "run")]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "loadtune: interrupted; nothing was measured yet"
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_whose_exception_is_dropped_is_remembered(number: int) -> None:
+    """What is being imported may drop the exception of a signal; that one came is known until the next command."""
+    with interrupts.heard():
+        assert not interrupts.came()
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert interrupts.came()
+    with interrupts.heard():
+        assert not interrupts.came()
 
 
 def test_nohup_is_respected(monkeypatch: pytest.MonkeyPatch, empty_folder: Path) -> None:

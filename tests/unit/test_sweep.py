@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -75,7 +75,12 @@ def rate(config: LoaderConfig) -> float:
 
 
 def sweep(
-    runner: ScriptedRunner, plan: SweepPlan, *, listener: Recording | None = None, store: RunStore | None = None
+    runner: ScriptedRunner,
+    plan: SweepPlan,
+    *,
+    listener: Recording | None = None,
+    store: RunStore | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> RunResult:
     @contextmanager
     def opened(_plan: SweepPlan, _pickle: str | None) -> Iterator[ScriptedRunner]:
@@ -90,6 +95,7 @@ def sweep(
             clock=lambda: runner.machine.elapsed,
             environ={},
             kept=store.kept if store is not None else None,
+            interrupted=interrupted,
         )
 
 
@@ -140,6 +146,20 @@ def test_an_interrupt_keeps_and_concludes_what_was_measured(tmp_path: Path) -> N
         sweep(runner, SweepPlan(target="x", space=SPACE), store=RunStore.create(tmp_path / "run"))
     assert len((tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()) == 5
     assert load_run(tmp_path / "run").cost.trials == 5
+
+
+def test_an_interrupt_whose_exception_was_lost_ends_the_sweep_all_the_same(tmp_path: Path) -> None:
+    """Told after the third trial that somebody interrupted, a sweep begins no fourth, and concludes from three."""
+    runner = ScriptedRunner(Machine(rate=rate), a_probe())
+    with pytest.raises(KeyboardInterrupt):
+        sweep(
+            runner,
+            SweepPlan(target="x", space=SPACE),
+            store=RunStore.create(tmp_path / "run"),
+            interrupted=lambda: len(runner.requests) >= 3,
+        )
+    assert len((tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()) == 3
+    assert load_run(tmp_path / "run").finished is False
 
 
 class Interrupted(RunStore):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 import loadtune
 from loadtune.cli import help as pages
+from loadtune.cli import interrupts
 from loadtune.cli.surroundings import environment
 from loadtune.errors import LoadtuneError, OutputError, UsageError, did_you_mean
 
@@ -42,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments behind the command's name; None takes the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with _termination_is_an_interrupt():
+    with interrupts.heard():
         code = _guarded(arguments)
     return _flushed(code)
 
@@ -143,31 +139,6 @@ def _close_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         return
-
-
-@contextmanager
-def _termination_is_an_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: children ended, what was measured kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    if before[signal.SIGHUP] == signal.SIG_IGN:
-        del before[signal.SIGHUP]  # nohup: it is to outlive its terminal
-    for number in before:
-        signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-    if number == signal.SIGHUP:
-        # The kernel and the shell both send it: the second must not disturb the keeping of what was measured.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

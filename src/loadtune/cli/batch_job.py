@@ -10,6 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from loadtune.cli import interrupts
 from loadtune.cli.consoles import console_for_people, stdout
 from loadtune.cli.job import default_directory
 from loadtune.cli.surroundings import environment
@@ -69,6 +70,8 @@ def _search(
         kept += 1
         if console is not None:
             print_probe(probe, console)
+        if interrupts.came():
+            raise KeyboardInterrupt
 
     try:
         with HostStepper(setup_of(plan, arguments=arguments, pickle_path=None)) as stepper:

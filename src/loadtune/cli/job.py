@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtune.cli import interrupts
 from loadtune.cli.consoles import console_for_people, stdout
 from loadtune.cli.options import OutputOptions, SessionOptions
 from loadtune.cli.surroundings import environment
@@ -121,7 +122,15 @@ def _measure(
 ) -> RunResult:
     with ExitStack() as stack:
         listener = _listener(console, session, stack)
-        return run_sweep(plan, listener=listener, store=store, command=command, environ=environment(), kept=store.kept)
+        return run_sweep(
+            plan,
+            listener=listener,
+            store=store,
+            command=command,
+            environ=environment(),
+            kept=store.kept,
+            interrupted=interrupts.came,
+        )
 
 
 def _listener(console: Console, session: SessionOptions, stack: ExitStack) -> Listener:

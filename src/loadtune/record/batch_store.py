@@ -10,6 +10,7 @@ import msgspec
 from loadtune.errors import OutputError, RunDirectoryError
 from loadtune.record.batch_size import SCHEMA, BatchSizeResult, StepProbe
 from loadtune.record.files import cause, write_atomically
+from loadtune.record.json_files import converted, read_json
 
 PROBES = "probes.jsonl"
 RESULT = "batch_size.json"
@@ -89,15 +90,7 @@ def read_result(path: Path) -> BatchSizeResult | None:
     file = path / RESULT
     if not file.exists():
         return None
-    try:
-        data = msgspec.json.decode(file.read_bytes())
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-            raise RunDirectoryError(f"'{file}' is no result that this version reads: its schema is not {SCHEMA}")
-        return msgspec.convert(data, BatchSizeResult)
-    except OSError as error:
-        raise RunDirectoryError(f"'{file}' cannot be read: {cause(error)}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
+    return converted(read_json(file, schema=SCHEMA, what="search for a batch size"), BatchSizeResult, file)
 
 
 def is_search(path: Path) -> bool:

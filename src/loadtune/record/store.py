@@ -7,22 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
 from loadtune.describe.plan import SweepPlan
-from loadtune.errors import LoadtuneError, OutputError, RunDirectoryError
+from loadtune.errors import OutputError, RunDirectoryError
 from loadtune.record.batch_store import is_search
 from loadtune.record.files import HALF_WRITTEN, cause, require_possible, why_not_writable, write_atomically
 from loadtune.record.journal import Journal, JournalWriter, read_journal
+from loadtune.record.json_files import converted, read_json
 from loadtune.record.lock import DirectoryLock
 from loadtune.record.results import SCHEMA, Environment, MemoryLimits, Probe, Resume, RunResult, TrialRecord
 
 RUN_FILE, TRIALS_FILE = "run.json", "trials.jsonl"
 FILES = (RUN_FILE, TRIALS_FILE, "trials.csv", "report.html")
-
-T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -269,9 +268,9 @@ def read_kept(path: str | os.PathLike[str]) -> KeptRun:
     place = Path(path)
     file, data = _run_file(place)
     folder = file.parent
-    header = _converted(data, RunHeader, file)
+    header = converted(data, RunHeader, file)
     journal = read_journal(folder / TRIALS_FILE)
-    result = _converted(data, RunResult, file) if "cost" in data else None
+    result = converted(data, RunResult, file) if "cost" in data else None
     if result is not None and not journal.records and result.cost.trials:
         raise RunDirectoryError(
             f"'{folder / TRIALS_FILE}' holds none of the {result.cost.trials} trials that {RUN_FILE} counts: it was "
@@ -304,7 +303,7 @@ def concluded(path: str | os.PathLike[str]) -> RunResult | None:
         RunDirectoryError: No run, a damaged one, or one of a version that is not known.
     """
     file, data = _run_file(Path(path))
-    return _converted(data, RunResult, file) if "cost" in data else None
+    return converted(data, RunResult, file) if "cost" in data else None
 
 
 def _run_file(place: Path) -> tuple[Path, dict[str, Any]]:
@@ -317,17 +316,7 @@ def _run_file(place: Path) -> tuple[Path, dict[str, Any]]:
         )
         hint = "it holds a search for a batch size, which `loadtune show` prints" if is_search(place) else None
         raise RunDirectoryError(f"'{place}' {what}", hint=hint)
-    data = _decoded(file)
-    if data.get("schema") != SCHEMA:
-        raise RunDirectoryError(f"'{file}' is no run that this version reads: its schema is not {SCHEMA}")
-    return file, data
-
-
-def _converted(data: dict[str, Any], kind: type[T], file: Path) -> T:
-    try:
-        return msgspec.convert(data, kind)
-    except (msgspec.ValidationError, LoadtuneError) as error:
-        raise RunDirectoryError(f"'{file}' is damaged: {error}") from error
+    return file, read_json(file, schema=SCHEMA, what="run")
 
 
 def _check_place(place: Path, *, force: bool, force_words: str) -> None:
@@ -358,15 +347,3 @@ def _check_replaceable(place: Path, *, force: bool, force_words: str) -> None:
 
 def _pretty(value: Any) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
-
-
-def _decoded(file: Path) -> dict[str, Any]:
-    try:
-        data = msgspec.json.decode(file.read_bytes())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RunDirectoryError(f"'{file}' is no JSON: {error}") from error
-    except OSError as error:
-        raise RunDirectoryError(f"'{file}' cannot be read: {error.strerror}") from error
-    if not isinstance(data, dict):
-        raise RunDirectoryError(f"'{file}' holds no run")
-    return data

@@ -62,6 +62,7 @@ def run_sweep(
     kept: KeptRun | None = None,
     open_runner: Callable[[SweepPlan, str | None], AbstractContextManager[Runner]] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> RunResult:
     """Run a sweep and return its result.
 
@@ -75,6 +76,7 @@ def run_sweep(
         kept: The run to go on with; ``plan`` is its own, but for the time budget.
         open_runner: Starts what runs the trials; None is the trial host.
         clock: Gives seconds.
+        interrupted: Asked between trials whether somebody has interrupted, since the exception may be lost on its way.
 
     Raises:
         UsageError: A target, limits or a page cache that cannot be had here, or a kept run of another machine or data
@@ -94,13 +96,13 @@ def run_sweep(
         if kept is not None:
             header = continued(kept, header)
         resolved = resolve_plan(header.plan, header.probe, header.environment)
-        loop = _Loop(header=header, resolved=resolved, runner=runner, kept=kept, clock=clock)
+        loop = _Loop(header=header, resolved=resolved, runner=runner, kept=kept, clock=clock, interrupted=interrupted)
         store.open(header)
         listener.started(resolved, header.environment, header.probe, header.limits)
-        interrupted = loop.run(listener, store)
-        result = conclude(header, loop.records, elapsed_seconds=loop.elapsed(), finished=not interrupted)
+        cut = loop.run(listener, store)
+        result = conclude(header, loop.records, elapsed_seconds=loop.elapsed(), finished=not cut)
     store.finish(result)
-    if interrupted:
+    if cut:
         raise KeyboardInterrupt
     listener.finished(result)
     return result
@@ -251,6 +253,7 @@ class _Loop:
         runner: Runner,
         kept: KeptRun | None,
         clock: Callable[[], float],
+        interrupted: Callable[[], bool],
     ) -> None:
         self._plan = resolved
         self._probe = header.probe
@@ -260,6 +263,7 @@ class _Loop:
         self._workers_open_ended = header.plan.space.num_workers == "auto"
         self._runner = runner
         self._clock = clock
+        self._interrupted = interrupted
         self._began = clock() - (kept.spent_seconds if kept is not None else 0.0)
         self._resumes = header.resumes
         self.records = list(kept.journal.records) if kept is not None else []
@@ -278,7 +282,7 @@ class _Loop:
                 refused = self._refused(self._request(step))
                 if refused is not None:
                     self._keep(refused, listener, store)
-            while self._left() > 0 and (request := self._next_request()) is not None:
+            while not self._interrupted() and self._left() > 0 and (request := self._next_request()) is not None:
                 record = self._refused(request)
                 if record is None:
                     listener.trial_started(request, self._progress())
@@ -290,7 +294,7 @@ class _Loop:
             for record in self.records[store.count :]:
                 store.append(record)
             return True
-        return False
+        return self._interrupted()
 
     def _keep(self, record: TrialRecord, listener: Listener, store: Store) -> None:
         self.records.append(record)
