@@ -55,15 +55,18 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(autouse=True)
-def _no_imports_anew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+AS_USERS_HAVE_IT = (host.start, page.render_apart)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Spare trial hosts the import of torch and pages that of charts, where a test does not ask for what users have."""
-    if request.node.get_closest_marker("own_interpreter") is not None:
-        return
-    if sys.platform == "linux":
-        monkeypatch.setattr(host, "start", WarmPopen)
-    monkeypatch.setattr(page, "render_apart", page.render)
-    monkeypatch.setitem(outputs._RENDERERS, "html", page.render)
+    start, render = AS_USERS_HAVE_IT
+    if item.get_closest_marker("own_interpreter") is None:
+        start, render = (WarmPopen if sys.platform == "linux" else start), page.render
+    # Not by a fixture: those of modules and sessions start hosts before that of a test could say how.
+    host.start = start  # type: ignore[assignment]
+    page.render_apart = outputs._RENDERERS["html"] = render
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,11 +45,12 @@ class WarmPopen(subprocess.Popen[bytes]):
 
 
 class _Warm:
-    """The warm process, as seen by whoever wants a host."""
+    """The warm process, as seen by whoever wants a host, one at a time."""
 
     _known: dict[int, _Warm] = {}  # noqa: RUF012 - by process: one that was forked off has none yet
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._line, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with there:
             self._process = subprocess.Popen(
@@ -74,15 +76,16 @@ class _Warm:
         }
         passed = array.array("i", [output, *descriptors])
         # Its parent ends at once, and it becomes the child of the nearest ancestor that asks for orphans.
-        _adopt_orphans(yes=True)
-        try:
-            self._line.sendmsg(
-                [json.dumps(order).encode("utf-8", "surrogateescape")],
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)],
-            )
-            return int(self._line.recv(64))
-        finally:
-            _adopt_orphans(yes=False)
+        with self._lock:
+            _adopt_orphans(yes=True)
+            try:
+                self._line.sendmsg(
+                    [json.dumps(order).encode("utf-8", "surrogateescape")],
+                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)],
+                )
+                return int(self._line.recv(64))
+            finally:
+                _adopt_orphans(yes=False)
 
 
 def _adopt_orphans(*, yes: bool) -> None:
@@ -119,6 +122,7 @@ def _serve(line: socket.socket, parent: int) -> None:
 
 def _wait_for_parent(parent: int) -> None:
     while os.getppid() != parent:
+        os.kill(parent, 0)  # where it is gone, this ends too
         time.sleep(0.001)
 
 

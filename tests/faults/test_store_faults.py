@@ -106,7 +106,7 @@ def test_a_read_only_directory_is_one_sentence_before_anything_is_measured(tmp_p
             done = loadtune(*SHORT, *options, cwd=tmp_path)
             assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         return
-    begun = "until [ -s disk/run/trials.jsonl ]; do sleep 0.1; done; kill -TERM $!; wait $!"
+    begun = "until [ -s disk/run/trials.jsonl ] || ! kill -0 $!; do sleep 0.1; done; kill -TERM $!; wait $!"
     cut = f"{SWEEP} --output disk/run > first.out 2> first.err & {begun}"
     tries = "; ".join(
         f"{' '.join(COMMAND)} {arguments} > {name}.out 2> {name}.err; echo $? > {name}.code"

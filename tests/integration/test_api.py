@@ -37,7 +37,13 @@ def test_a_data_set_defined_in_the_script_is_tuned_and_the_run_comes_back(tmp_pa
             return torch.tensor(float(index))
 
     run = loadtune.sweep(
-        Local(), batch_size=16, num_workers=[0, 3], time_budget="10s", output=tmp_path / "run", arguments=None
+        Local(),
+        batch_size=16,
+        num_workers=[0, 3],
+        time_budget="10s",
+        precision=0.2,
+        output=tmp_path / "run",
+        arguments=None,
     )
     assert run.best.config.num_workers == 3
     assert run.baseline is not None
@@ -62,7 +68,7 @@ def test_a_data_set_defined_in_the_script_is_tuned_and_the_run_comes_back(tmp_pa
 def test_a_given_loader_is_the_baseline() -> None:
     """The settings of the loader in the script are measured beside the grid, and the gain is over them."""
     given = DataLoader(Sleeping(seconds=0.004), batch_size=8, num_workers=1, shuffle=True)
-    run = loadtune.sweep(given, batch_size=[16], num_workers=[0, 2], time_budget="10s")
+    run = loadtune.sweep(given, batch_size=[16], num_workers=[0, 2], time_budget="10s", precision=0.2)
     assert run.baseline is not None
     assert run.baseline.config == LoaderConfig(batch_size=8, num_workers=1)
     assert run.best.config.num_workers == 2

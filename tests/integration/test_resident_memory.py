@@ -24,7 +24,7 @@ def config(size: int, workers: int) -> LoaderConfig:
     return LoaderConfig.normalised(batch_size=size, num_workers=workers)
 
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 @pytest.mark.alone

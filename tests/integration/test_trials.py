@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -122,7 +123,11 @@ def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     """A step of 100 ms on batches of 8, loaded by 4 workers in 40 ms / 4, gives 80 samples/s and short waits."""
     slow = request(batch_size=8, num_workers=4, step=0.1)
     assert 0.94 <= best_rate(sleeping, slow, expected=80) / 80 <= 1.003
-    assert any(steady_of(sleeping.run(slow)).batch_wait_p50_seconds < 0.005 for _ in range(TRIES))
+    waits: list[float] = []
+    while len(waits) < TRIES and min(waits, default=1.0) >= 0.005:
+        waits.append(steady_of(sleeping.run(slow)).batch_wait_p50_seconds)
+    assert min(waits) < 0.005
+    assert median(waits) < 0.02  # against 40 ms, where nothing were loaded ahead
 
 
 @alone

@@ -57,6 +57,17 @@ def test_show_prints_a_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "out of memory" not in shown
 
 
+def test_what_was_found_goes_with_the_search_that_is_replaced(tmp_path: Path) -> None:
+    """Once the first probe of a search that replaces another is kept, there is no result until that search ends."""
+    place = kept(tmp_path / "search", finished=True)
+    probe = read_probes(place)[0]
+    store = BatchStore(place, force=True)
+    assert read_result(place) is not None
+    store.keep(probe)
+    assert read_result(place) is None
+    assert read_probes(place) == (probe,)
+
+
 def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
     """A damaged line, another schema and a sweep's commands each get a sentence; nothing is written over a search."""
     place = kept(tmp_path / "search", finished=True)

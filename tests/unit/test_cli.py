@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -20,10 +21,12 @@ import pytest
 
 import loadtune
 from factories import make_result, with_trials
-from loadtune.cli import app, interrupts, job
+from loadtune.cli import app, batch_job, interrupts, job
 from loadtune.cli.app import main
 from loadtune.cli.consoles import TolerantStream, console_for_people
 from loadtune.cli.options import SessionOptions
+from loadtune.record.batch_size import StepProbe
+from loadtune.record.batch_store import read_probes
 from loadtune.record.results import Finding, RunResult
 from loadtune.record.store import RunHeader, RunStore
 from loadtune.show.summary import headline
@@ -352,6 +355,7 @@ def test_a_sweep_leaves_its_run(empty_folder: Path, monkeypatch: pytest.MonkeyPa
     assert files == {"run.json", "trials.jsonl", "trials.csv", "report.html"}
     assert sweep.asked["command"][:2] == ("loadtune", "sweep")
     assert sweep.asked["environ"] is os.environ
+    assert sweep.asked["interrupted"] is interrupts.came
 
 
 @pytest.mark.parametrize(
@@ -465,6 +469,24 @@ def test_an_interrupt_whose_exception_is_dropped_is_remembered(number: int) -> N
         assert interrupts.came()
     with interrupts.heard():
         assert not interrupts.came()
+
+
+def test_a_search_whose_interrupt_was_lost_ends_after_its_probe(
+    empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """A signal whose exception is dropped during a probe ends the search with 130; the probe is kept."""
+
+    def search(*_: Any, tell: Callable[[StepProbe], None], **__: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        tell(StepProbe(order=0, batch_size=8, purpose="start", why="the first", fit="fits"))
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(batch_job, "HostStepper", lambda _: nullcontext())
+    monkeypatch.setattr(batch_job, "find_batch_size", search)
+    assert main(["batch-size", "cifar10", "--output", "run"]) == 130
+    assert "1 probe is kept in 'run'" in capsys.readouterr().err
+    assert len(read_probes(empty_folder / "run")) == 1
 
 
 def test_nohup_is_respected(monkeypatch: pytest.MonkeyPatch, empty_folder: Path) -> None:

@@ -209,10 +209,10 @@ def slowing_rate(config: LoaderConfig) -> float:
 
 
 def test_a_machine_that_slows_does_not_change_the_winner() -> None:
-    """On a machine that loses 1 % a second the right one wins in at least 48 of 50 sweeps, and never one by one."""
+    """On a machine that loses 1 % a second the right one wins in at least 24 of 25 sweeps, and never one by one."""
     grid = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(len(SLOWING_RATES)))
     right = sequential = 0
-    for seed in range(50):
+    for seed in range(25):
         machine = Machine(rate=slowing_rate, seed=seed, window_sd=0.02, trial_sd=0.02, slowing=0.01)
         machine.sweep(a_plan(seed=seed), grid)
         right += outcome(machine, a_plan(seed=seed), grid).chosen == "b64-w5"
@@ -222,8 +222,8 @@ def test_a_machine_that_slows_does_not_change_the_winner() -> None:
             for place, config in enumerate(grid)
         ]
         sequential += one_by_one.index(max(one_by_one)) == 5
-    assert right >= 48
-    assert sequential <= 2
+    assert right >= 24
+    assert sequential <= 1
 
 
 def equal_sweep(source: random.Random, configs: tuple[LoaderConfig, ...]) -> list[TrialRecord]:

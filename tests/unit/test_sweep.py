@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Limits, SweepPlan, TrialRequest
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import UsageError
+from loadtune.judge import strategy
 from loadtune.judge.strategy import Step
 from loadtune.record.results import Probe, RunResult, TrialRecord
 from loadtune.record.store import RunStore, load_run, read_kept
@@ -160,6 +162,32 @@ def test_an_interrupt_whose_exception_was_lost_ends_the_sweep_all_the_same(tmp_p
         )
     assert len((tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()) == 3
     assert load_run(tmp_path / "run").finished is False
+
+
+def test_an_interrupt_that_is_lost_in_a_decision_begins_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told of while the fourth trial is decided, it ends the sweep with the three that were measured."""
+    runner, decided = ScriptedRunner(Machine(rate=rate), a_probe()), []
+    decide = strategy.next_step
+
+    def next_step(*arguments: Any, **more: Any) -> Any:
+        decided.append(1)
+        return decide(*arguments, **more)
+
+    monkeypatch.setattr(strategy, "next_step", next_step)
+    plan, store = SweepPlan(target="x", space=SPACE), RunStore.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runner, plan, store=store, interrupted=lambda: len(decided) >= 4)
+    assert len(runner.requests) == 3
+
+
+def test_nothing_is_written_where_the_interrupt_came_before_the_first_trial(tmp_path: Path) -> None:
+    """One that was lost while the data set was built leaves no run."""
+    runner, store = ScriptedRunner(Machine(rate=rate), a_probe()), RunStore.create(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        sweep(runner, SweepPlan(target="x", space=SPACE), store=store, interrupted=lambda: True)
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 class Interrupted(RunStore):

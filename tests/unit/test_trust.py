@@ -90,13 +90,13 @@ def contradictions(choice: Choice) -> list[str]:
     return found
 
 
-def test_five_hundred_noisy_sweeps_contradict_themselves_nowhere() -> None:
-    """In 500 sweeps of equal and unequal loaders on machines of any noise, sentence, gain and table agree.
+def test_three_hundred_noisy_sweeps_contradict_themselves_nowhere() -> None:
+    """In 300 sweeps of equal and unequal loaders on machines of any noise, sentence, gain and table agree.
 
     Where all are equal a gain is claimed in at most 5 % of them.
     """
     source, claims, equal, said = random.Random(17), 0, 0, []
-    for number in range(500):
+    for number in range(300):
         trial_sd, block_sd = ((0.02, 0.05), (0.06, 0.1), (0.15, 0.2), (0.3, 0.3))[number % 4]
         same = number % 2 == 0 or number % 5 == 0
         rate = (lambda _: 1000.0) if same else (lambda config: 1000.0 * (1 + config.num_workers / 10))
@@ -105,7 +105,7 @@ def test_five_hundred_noisy_sweeps_contradict_themselves_nowhere() -> None:
         equal += same
         claims += same and choice.gain is not None and choice.gain.low > 1
     assert said == []
-    assert equal >= 250
+    assert equal >= 150
     assert claims <= 0.05 * equal
 
 

@@ -70,15 +70,26 @@ def _search(
         kept += 1
         if console is not None:
             print_probe(probe, console)
-        if interrupts.came():
-            raise KeyboardInterrupt
+        _stop_if_interrupted()
 
     try:
         with HostStepper(setup_of(plan, arguments=arguments, pickle_path=None)) as stepper:
+            _stop_if_interrupted()
             return find_batch_size(plan, limits, stepper, environ=environment(), tell=tell)
     except KeyboardInterrupt:
-        words = f"{kept} probes are kept in '{store.path}'" if kept else "nothing was measured yet"
+        count = "1 probe is" if kept == 1 else f"{kept} probes are"
+        words = f"{count} kept in '{store.path}'" if kept else "nothing was measured yet"
         raise KeyboardInterrupt(words) from None
+
+
+def _stop_if_interrupted() -> None:
+    """Raise the exception of an interrupt anew, should it have been lost on its way.
+
+    Raises:
+        KeyboardInterrupt: One came.
+    """
+    if interrupts.came():
+        raise KeyboardInterrupt
 
 
 def _default(target: str, now: datetime) -> Path:

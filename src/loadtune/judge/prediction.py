@@ -114,7 +114,7 @@ def predict(
         median_abs_error=fitted.median_abs_error,
         p90_abs_error=fitted.p90_abs_error,
     )
-    if fitted.median_abs_error > MOST_ERROR:
+    if not fitted.median_abs_error <= MOST_ERROR:  # no number is not trusted either
         seen = format_share(fitted.median_abs_error, 0)
         note = f"its median error on trials that it did not see is {seen}, and above {format_share(MOST_ERROR, 0)} it "
         note += "is not trusted; trials that differ from each other need more time"

@@ -45,6 +45,8 @@ class BatchStore:
         mode = "ab" if self._begun else "wb"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if not self._begun:
+                (self.path / RESULT).unlink(missing_ok=True)  # of the search that is replaced
             with (self.path / PROBES).open(mode) as file:
                 file.write(msgspec.json.encode(probe) + b"\n")
                 file.flush()

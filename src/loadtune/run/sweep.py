@@ -97,6 +97,8 @@ def run_sweep(
             header = continued(kept, header)
         resolved = resolve_plan(header.plan, header.probe, header.environment)
         loop = _Loop(header=header, resolved=resolved, runner=runner, kept=kept, clock=clock, interrupted=interrupted)
+        if interrupted():
+            raise KeyboardInterrupt
         store.open(header)
         listener.started(resolved, header.environment, header.probe, header.limits)
         cut = loop.run(listener, store)
@@ -282,7 +284,8 @@ class _Loop:
                 refused = self._refused(self._request(step))
                 if refused is not None:
                     self._keep(refused, listener, store)
-            while not self._interrupted() and self._left() > 0 and (request := self._next_request()) is not None:
+            # Asked last: a decision imports what may drop the exception of an interrupt.
+            while self._left() > 0 and (request := self._next_request()) is not None and not self._interrupted():
                 record = self._refused(request)
                 if record is None:
                     listener.trial_started(request, self._progress())
