@@ -201,7 +201,7 @@ def test_a_factory_that_does_not_do_as_asked_is_found_out() -> None:
     ("deed", "kind", "words"),
     [
         ("kill", "worker_killed", "was killed by SIGKILL"),
-        ("exit", "worker_error", "ended with exit code 3"),
+        ("exit", "worker_error", "with exit code 3"),
         ("raise", "worker_error", "bad luck"),
     ],
 )
