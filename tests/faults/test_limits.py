@@ -65,7 +65,7 @@ def test_a_sweep_under_half_a_cpu_says_so(half_a_cpu: Nest, tmp_path: Path) -> N
     """
     command = half_a_cpu.command(
         sys.executable, "-m", "loadtune.cli.app", "sweep", f"{TARGETS}:Busy", "--batch-size", "8", "--num-workers",
-        "0,2", "--time-budget", "12s", "--output", "run", "--force", "--export-json", "-",
+        "0,2", "--time-budget", "10s", "--output", "run", "--force", "--export-json", "-",
     )  # fmt: skip
     for _ in range(3):
         result = json.loads(run(command, tmp_path))

@@ -49,7 +49,7 @@ def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> No
 def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
     """run.json, trials.jsonl, trials.csv and report.html are there; CSV on stdout is the CSV in the directory."""
     done = loadtune(
-        "sweep", f"{TARGETS}:short", "--batch-size", "16,32", "--num-workers", "0,2", "--time-budget", "12s",
+        "sweep", f"{TARGETS}:short", "--batch-size", "16,32", "--num-workers", "0,2", "--time-budget", "9s",
         "--output", "run", "--export-csv", "-", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,7 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
 def test_nothing_that_fits_is_exit_three_with_what_would(tmp_path: Path) -> None:
     """Under 10 MiB not even one process fits: exit 3, the need is named, and the rows are kept."""
     done = loadtune(
-        "sweep", f"{TARGETS}:short", "--batch-size", "16", "--num-workers", "0", "--time-budget", "8s",
+        "sweep", f"{TARGETS}:short", "--batch-size", "16", "--num-workers", "0", "--time-budget", "5s",
         "--host-memory", "10MiB", "--output", "run", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 3
