@@ -1,9 +1,9 @@
 """The costs of the pipeline model, fitted to what was measured; how far it can be trusted; what it predicts.
 
-Robust least squares in the logarithm (soft L1), so that an error of a share counts
-alike at every rate and one strange trial does not decide. Each cost has a prior, a log-normal around what the probe saw
-or what a hand-over costs on ordinary machines: a cost that the trials say nothing about stays there, and three trials
-are enough to begin with. Trust is measured on trials that a fit did not see.
+Robust least squares in the logarithm (soft L1), so that an error of a share counts alike at every rate and one strange
+trial does not decide. Each cost has a prior, a log-normal around what the probe saw or what a hand-over costs on
+ordinary machines: a cost that the trials say nothing about stays there, and three trials are enough to begin with.
+Trust is measured on trials that a fit did not see.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Fit:
         """
 
         def log_rates(places: FloatArray) -> FloatArray:
-            return np.log(capacity(_costs(self.priors, self.costs, places), points).samples_per_second)
+            return _log_rates(self.priors, self.costs, places, points)
 
         at = self.place[None, :]
         log_rate, moves = log_rates(at)[0], slopes(log_rates, at)[0]
