@@ -6,15 +6,16 @@ was taking and which ones each worker still had.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Iterator
+from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from torch._utils import ExceptionWrapper
 from torch.utils.data import IterableDataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from loadtune.measure import accelerator
 from loadtune.measure.alone import Suspects
@@ -27,8 +28,8 @@ from loadtune.record.failure import Aftermath, HandedOn, ProcessEnd
 from loadtune.record.limits import read_process_limits
 from loadtune.units import as_utf8, brief
 
-GRACE_SECONDS = 0.05
-"""How long a worker whose pipe broke is given to be seen as ended."""
+_GRACE_SECONDS = 0.5
+"""How long a worker whose pipe broke is given to be seen as ended: on a busy machine its end takes a while."""
 _MOST_INDICES = 64
 _MOST_CHARACTERS = 4000
 _LONGEST_NAME = 200
@@ -42,11 +43,11 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
         iterator: Torch's iterator, where the traceback does not lead to it; None where there is none.
         consumer: Who took the batches.
     """
-    _hush()
     frames = list(_frames(error))
     iterator = next((one for frame in frames if (one := _iterator_of(frame)) is not None), iterator)
-    workers = () if isinstance(error, DataEndedError) else ended_workers(iterator)
     handed_on = _handed_on(frames)
+    grace = _GRACE_SECONDS if handed_on is None else 0.0  # a worker that could say what it raised goes on
+    workers = () if isinstance(error, DataEndedError) else _ended_workers(iterator, grace)
     failed_at = _task_taken(iterator, frames) if handed_on is not None else None
     suspects = _suspects(iterator, workers, failed_at)
     free, total = accelerator.free_bytes(consumer.device) or (None, None)
@@ -66,23 +67,18 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
     return seen, suspects
 
 
-def _hush() -> None:
-    """Have torch's handler of SIGCHLD raise no more: which worker died is found out here, by asking it."""
-    for _ in range(2):  # it may raise just while it is taken away
-        with contextlib.suppress(RuntimeError):
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def ended_workers(iterator: Any) -> tuple[ProcessEnd, ...]:
-    """Return how the workers that ended by themselves did."""
+def _ended_workers(iterator: Any, grace_seconds: float) -> tuple[ProcessEnd, ...]:
+    """Return how the workers that ended by themselves did, the first of them within the time given."""
+    workers = {worker.sentinel: (number, worker) for number, worker in enumerate(getattr(iterator, "_workers", ()))}
+    ready: list[Any] = connection.wait(list(workers), grace_seconds) if workers else []
     found: list[ProcessEnd] = []
-    for number, worker in enumerate(getattr(iterator, "_workers", ())):
-        worker.join(GRACE_SECONDS if worker.exitcode is None and not found else 0)
+    for number, worker in map(workers.__getitem__, ready):
+        worker.join(_GRACE_SECONDS)  # its pipes are closed, which comes before its status
         code = worker.exitcode
         if code is not None:
             name = signal.Signals(-code).name if code < 0 else None
             found.append(ProcessEnd(worker=number, exit_code=code if code >= 0 else None, signal=name))
-    return tuple(found)
+    return tuple(sorted(found, key=lambda end: end.worker or 0))
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:
@@ -97,7 +93,8 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
 
 def _iterator_of(frame: FrameType) -> Any:
     one = frame.f_locals.get("self")
-    return one if hasattr(one, "_index_sampler") and hasattr(one, "_sampler_iter") else None
+    # Of its type: an object that is only half made may raise whatever it likes when it is asked for an attribute.
+    return one if issubclass(type(one), _BaseDataLoaderIter) else None
 
 
 def _sample(frames: list[FrameType]) -> str | None:

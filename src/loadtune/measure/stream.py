@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
-from loadtune.measure import page_cache, threads, witness
+from loadtune.measure import page_cache, threads, witness, worker_deaths
 from loadtune.measure.given import Given, Noted, most_outstanding
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
@@ -239,6 +239,7 @@ class Stream:
     def start(self) -> None:
         """Start the workers."""
         self._iterator = iter(self.loader)
+        worker_deaths.raise_once()
 
     @property
     def iterator(self) -> Any:
@@ -279,8 +280,7 @@ class Stream:
 
     def kill(self) -> None:
         """End the workers at once, without waiting for it; what they hold ahead is of no use to anybody."""
-        # torch raises from its handler of SIGCHLD when a worker dies by a signal; these die because we say so.
-        self._handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._handler = worker_deaths.ignore()  # these die because we say so
         for worker in self._workers():
             worker.kill()
         if self._workers():

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ from loadtune.measure.consumer import Consumer
 from loadtune.measure.steady import Round
 from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import Beats
+from loadtune.measure.worker_deaths import settled
 from loadtune.record.failure import Aftermath
 from loadtune.record.results import WAIT_SHARES, EpochMeasurement, SteadyMeasurement
 from loadtune.workloads.source import Source
@@ -79,14 +81,14 @@ class _Loop:
     """Takes batches from a stream, and keeps when each came and how many samples were in it."""
 
     def __init__(self, stream: Stream, consumer: Consumer, beats: Beats) -> None:
-        self._stream = stream
+        self.stream = stream
         self._beats = beats
         self.consumer = consumer
         self.taken = _Taken(ended=[], waits=[], samples=[])
 
     def take(self, count: int) -> None:
         """Take ``count`` batches. Nothing else happens here: this is the loop whose speed is reported."""
-        taken, stream, consumer, clock = self.taken, self._stream, self.consumer, time.perf_counter
+        taken, stream, consumer, clock = self.taken, self.stream, self.consumer, time.perf_counter
         beats = self._beats
         for _ in range(count):
             asked = clock()
@@ -129,55 +131,94 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
     loop = _Loop(stream, consumer, observer.beats)
     try:
-        cached = feeding.cached_rate(source, request, consumer)
-        asked = time.perf_counter()
-        stream.start()
-        startup = time.perf_counter() - asked
-        loop.take(1)
-        _prime(loop, config, plan, observer)
-        primed = len(loop.taken.ended)
-        workers = stream.worker_pids()
-        observer.begin(workers)
-        cpu_before, began = cpu_seconds(workers), others.now()
-        rounds = _measure_rounds(
-            loop, max(1, config.num_workers), plan, source.samples if plan.one_pass else None, observer
-        )
-        observer.end()
-        taken = sum(loop.taken.samples)
-        # A loader that restarted has other workers now, and the time of the first ones is gone with them.
-        cpu_after, ended = cpu_seconds(workers) if stream.worker_pids() == workers else None, others.now()
-        if plan.pause_seconds is not None:
-            _pause(loop, config, plan.pause_seconds, observer)
+        windows = settled(partial(_run_windows, source, request, loop, observer))
     except Exception as error:
-        _tell(error, observer, stream.iterator, loop.consumer)
+        _tell(error, observer, stream.iterator, consumer)
         raise
     finally:
         page_cache.note_held((os.getpid(), *stream.worker_pids()))
         stream.kill()
-    measured = _summarise(loop.taken, rounds, plan, primed)
-    in_rounds = taken - sum(loop.taken.samples[:primed])
-    ours = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
-    theirs = others.busy_seconds(began, ended, ours, os.cpu_count() or 1)
+    measured = _measured(loop, windows, plan)
     measured = replace(
         measured,
-        startup_seconds=startup,
-        first_batch_seconds=loop.taken.ended[0] - asked,
-        cpu_seconds=_share(ours, measured.samples_measured, in_rounds),
-        others_cpu_seconds=_share(theirs, measured.samples_measured, in_rounds),
-        bytes_per_batch=count_bytes(loop.consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
+        bytes_per_batch=count_bytes(consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
         reshuffled_passes=not stream.restarts,
-        passes=taken / source.samples if source.samples else None,
-        feeding=feeding.feeding(rounds, loop.taken.waits[primed:], cached, consumer),
+        passes=windows.samples / source.samples if source.samples else None,
+        feeding=feeding.feeding(windows.rounds, loop.taken.waits[windows.primed :], windows.cached, consumer),
     )
+    epochs = partial(_short_epochs, source, request, measured, stream, consumer=consumer, beats=observer.beats)
     try:
-        return replace(
-            measured, epochs=_short_epochs(source, request, measured, stream, consumer=consumer, beats=observer.beats)
-        )
+        return replace(measured, epochs=settled(epochs))
     except Exception as error:
-        _tell(error, observer, None, loop.consumer)
+        _tell(error, observer, None, consumer)
         raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Windows:
+    """What was seen from asking for the first batch to the end of the last window."""
+
+    startup_seconds: float
+    first_batch_seconds: float
+    primed: int
+    """Batches that came before the windows."""
+    rounds: list[Round]
+    samples: int
+    """Taken until the end of the last window, from the first one on."""
+    cached: float | None
+    """Of ``feeding.cached_rate``."""
+    cpu_seconds: float | None
+    """Of this process and its workers, in the windows."""
+    others_cpu_seconds: float | None
+
+
+def _run_windows(source: Source, request: TrialRequest, loop: _Loop, observer: Observer) -> _Windows:
+    """Start the loader, prime it, and measure."""
+    config, plan, stream = request.config, request.measurement, loop.stream
+    cached = feeding.cached_rate(source, request, loop.consumer)
+    asked = time.perf_counter()
+    stream.start()
+    startup = time.perf_counter() - asked
+    loop.take(1)
+    _prime(loop, config, plan, observer)
+    primed = len(loop.taken.ended)
+    workers = stream.worker_pids()
+    observer.begin(workers)
+    cpu_before, began = cpu_seconds(workers), others.now()
+    most = source.samples if plan.one_pass else None
+    rounds = _measure_rounds(loop, max(1, config.num_workers), plan, most, observer)
+    observer.end()
+    samples = sum(loop.taken.samples)
+    # A loader that restarted has other workers now, and the time of the first ones is gone with them.
+    cpu_after, ended = cpu_seconds(workers) if stream.worker_pids() == workers else None, others.now()
+    ours = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
+    if plan.pause_seconds is not None:
+        _pause(loop, config, plan.pause_seconds, observer)
+    return _Windows(
+        startup_seconds=startup,
+        first_batch_seconds=loop.taken.ended[0] - asked,
+        primed=primed,
+        rounds=rounds,
+        samples=samples,
+        cached=cached,
+        cpu_seconds=ours,
+        others_cpu_seconds=others.busy_seconds(began, ended, ours, os.cpu_count() or 1),
+    )
+
+
+def _measured(loop: _Loop, windows: _Windows, plan: Measurement) -> SteadyMeasurement:
+    """Return what the windows say."""
+    measured = _summarise(loop.taken, windows.rounds, plan, windows.primed)
+    in_rounds = windows.samples - sum(loop.taken.samples[: windows.primed])
+    return replace(
+        measured,
+        startup_seconds=windows.startup_seconds,
+        first_batch_seconds=windows.first_batch_seconds,
+        cpu_seconds=_share(windows.cpu_seconds, measured.samples_measured, in_rounds),
+        others_cpu_seconds=_share(windows.others_cpu_seconds, measured.samples_measured, in_rounds),
+    )
 
 
 def _tell(error: Exception, observer: Observer, iterator: Any, consumer: Consumer) -> None:
