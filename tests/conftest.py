@@ -14,11 +14,16 @@ from hypothesis import settings
 
 from loadtune.run import host
 from loadtune.show import outputs, page
+from shared_memory_room import move_in
 from warm_hosts import WarmPopen
 
+HAS_ROOM = pytest.StashKey[bool]()
+"""Whether /dev/shm is this process's own."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take interrupts as a terminal gives them, where they were ignored; give no example of a property a deadline."""
+    config.stash[HAS_ROOM] = move_in()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # How long an example takes is the machine's affair: on a busy one the usual deadline fails what is right.
     settings.register_profile("shared machine", deadline=None)
@@ -27,8 +32,13 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse tests without a sentence; take out those that need a device where there is none."""
+    if not config.stash[HAS_ROOM]:
+        for item in items:
+            if item.get_closest_marker("shared_memory"):
+                item.add_marker("alone")
     silent = sorted({item.nodeid for item in items if isinstance(item, pytest.Function) and not item.function.__doc__})
     if silent:
         raise pytest.UsageError(f"say in one sentence what it proves (a docstring): {', '.join(silent)}")

@@ -148,7 +148,7 @@ def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:
     assert 0.85 * held < rise < 2.5 * held
 
 
-@pytest.mark.alone
+@pytest.mark.sleeps
 def test_a_cache_in_each_worker_is_one() -> None:
     """A cache of 700 samples of 64 KiB, read more than once by 2 workers, keeps 64 KiB a sample, to 8 %."""
     one = only(growing("small_cache", 2))

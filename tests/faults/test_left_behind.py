@@ -17,7 +17,7 @@ from loadtune.record.results import LeftBehind
 from loadtune.run import watch
 from loadtune.run.leftovers import Leftovers
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.shared_memory
 
 TARGETS = Path(__file__).with_name("leaving_targets.py")
 

@@ -16,7 +16,7 @@ from loadtune.measure.witness import FILE_PREFIX
 from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.scratch import Scratch
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.shared_memory
 
 GONE = 2**22 + 1
 """A process id that no process has."""

@@ -16,8 +16,6 @@ from loadtune.describe.plan import Consumer, Measurement, TrialRequest
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
-pytestmark = pytest.mark.alone
-
 TARGETS = Path(__file__).parent / "busy.py"
 MIB = 2**20
 READ = (
@@ -56,6 +54,7 @@ def run(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_sweep_under_half_a_cpu_says_so(half_a_cpu: Nest, tmp_path: Path) -> None:
     """Usable CPUs are 0.5 from the ancestor's quota, trials are marked as throttled, LT015 says so, 0 workers win.

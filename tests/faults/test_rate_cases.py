@@ -14,7 +14,7 @@ from loadtune.describe.plan import Measurement
 from loadtune.judge.noise_findings import _changing
 from loadtune.run.supervisor import Supervisor
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.sleeps
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,7 @@ def test_batches_of_a_token_budget_are_counted_as_they_come() -> None:
     assert steady.samples_per_batch == pytest.approx(5, rel=0.06)
 
 
+@pytest.mark.alone
 def test_tiny_tensors_cost_in_hand_over_and_packed_they_do_not() -> None:
     """112 tensors a batch of 16 are counted as 7 a sample; packed into 1 they come more than 3 times as fast."""
     rates = {}
@@ -148,6 +149,7 @@ def test_tiny_tensors_cost_in_hand_over_and_packed_they_do_not() -> None:
     assert rates["packed"] > 3 * rates["tiny"]
 
 
+@pytest.mark.alone
 def test_a_data_set_in_memory_needs_no_workers() -> None:
     """A TensorDataset: no workers are picked, and the finding says that there is nothing to gain."""
     run = loadtune.sweep(f"{HARD}:in_memory", batch_size=64, num_workers=[0, 2], drop_last=False, time_budget="6s")

@@ -54,6 +54,16 @@ class Large(Dataset[Any]):
         return torch.full((1 << 18,), float(index))
 
 
+class Kept(Large):
+    """The same, made once: whoever loads it allocates nothing for a sample."""
+
+    def __init__(self) -> None:
+        self.sample = torch.ones(1 << 18)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.sample
+
+
 class Misbehaving(Sleeping):
     """Does something in a worker only, at the twentieth sample of each."""
 
@@ -218,6 +228,10 @@ def short() -> Sleeping:
 
 def large() -> Large:
     return Large()
+
+
+def kept() -> Kept:
+    return Kept()
 
 
 class Locked(Sleeping):

@@ -22,7 +22,7 @@ from loadtune import LoaderConfig
 from loadtune.record.results import CSV_COLUMNS
 
 
-@pytest.mark.alone
+@pytest.mark.sleeps
 # torch warns of more workers than cores; that more are faster here was measured.
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_a_data_set_defined_in_the_script_is_tuned_and_the_run_comes_back(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_data_set_defined_in_the_script_is_tuned_and_the_run_comes_back(tmp_pa
     assert len(batch[0]) == 16
 
 
-@pytest.mark.alone
+@pytest.mark.sleeps
 def test_a_given_loader_is_the_baseline() -> None:
     """The settings of the loader in the script are measured beside the grid, and the gain is over them."""
     given = DataLoader(Sleeping(seconds=0.004), batch_size=8, num_workers=1, shuffle=True)

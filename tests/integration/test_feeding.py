@@ -44,7 +44,7 @@ def fed(steady: SteadyMeasurement) -> Feeding:
     return steady.feeding
 
 
-@pytest.mark.alone
+@pytest.mark.sleeps
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.0, 1.2])
 def test_wait_share_and_utilisation_are_arithmetic(running: Supervisor, share: float) -> None:
     """One worker takes S for a batch: a step of ρ·S waits for max(0, 1 − ρ) of the time, to three points."""

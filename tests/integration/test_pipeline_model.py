@@ -20,7 +20,7 @@ from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
 # Sleeping workers need no core; torch's advice to stay at the CPU count is not asked for.
-pytestmark = [pytest.mark.alone, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
+pytestmark = [pytest.mark.sleeps, pytest.mark.filterwarnings("ignore:This DataLoader will create")]
 
 
 class Timed(Dataset[Any]):

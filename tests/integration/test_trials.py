@@ -24,8 +24,7 @@ from loadtune.record.results import SteadyMeasurement, TrialRecord
 from loadtune.run.protocol import Setup
 from loadtune.run.supervisor import Supervisor
 
-alone = pytest.mark.alone
-"""On what is measured: a rate, a time, shared memory."""
+sleeps = pytest.mark.sleeps
 
 TARGETS = Path(__file__).parent / "targets.py"
 TRIES = 8
@@ -83,7 +82,7 @@ def sleeping() -> Iterator[Supervisor]:
         yield running
 
 
-@alone
+@sleeps
 @pytest.mark.parametrize(("batch_size", "num_workers"), [(16, 0), (16, 1), (64, 2), (16, 4), (16, 8), (16, 32)])
 def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     sleeping: Supervisor, batch_size: int, num_workers: int
@@ -94,7 +93,7 @@ def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     assert 0.94 <= rate / truth <= 1.01
 
 
-@alone
+@sleeps
 def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> None:
     """While 32 workers start, the first fill their queues; what that gives is over before the first window.
 
@@ -104,7 +103,7 @@ def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> 
     assert min(steady_of(record).window_samples_per_second[0] for record in records) <= 1.015 * 32 * 200
 
 
-@alone
+@sleeps
 def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
     """Looked at before its windows, halfway and at the end, 5 ms a sample and 4 workers still make 800 samples/s."""
     plan = Measurement(max_seconds=1.5, precision=1e-6, look_early=True, pause_seconds=0.5, real_epoch_seconds=0.0)
@@ -118,7 +117,7 @@ def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
     assert steady_of(record).batches_measured <= batches[2] - batches[0]
 
 
-@alone
+@sleeps
 def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     """A step of 100 ms on batches of 8, loaded by 4 workers in 40 ms / 4, gives 80 samples/s and short waits."""
     slow = request(batch_size=8, num_workers=4, step=0.1)
@@ -130,7 +129,8 @@ def test_a_slower_consumer_sets_the_rate(sleeping: Supervisor) -> None:
     assert median(waits) < 0.02  # against 40 ms, where nothing were loaded ahead
 
 
-@alone
+@sleeps
+@pytest.mark.shared_memory
 def test_shared_memory_of_a_full_queue_is_one_batch_more_than_prefetched() -> None:
     """With 1 MiB samples and a slow consumer /dev/shm grows by (P·W + 1)·B·M, to the batch."""
     plan = Measurement(max_seconds=1.0, real_epoch_seconds=0.0, pause_seconds=1.0)
@@ -144,7 +144,7 @@ def test_shared_memory_of_a_full_queue_is_one_batch_more_than_prefetched() -> No
     assert record.memory.host_peak_bytes > record.memory.shm_peak_bytes
 
 
-@alone
+@sleeps
 def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
     """170 samples in batches of 16 are 11 batches, the last of 10; dropped, 10 batches and 160 samples."""
     with supervisor("short") as running:
@@ -153,7 +153,7 @@ def test_a_short_epoch_is_really_run_for_both_values_of_drop_last() -> None:
     assert all(0.16 < one.seconds < 0.8 for one in epochs)
 
 
-@alone
+@sleeps
 def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
     """170 samples of 2 ms are over in 0.1 s with 4 workers; the steady rate is 2,000 samples/s all the same."""
     with supervisor("short") as running:
@@ -161,7 +161,7 @@ def test_a_data_set_smaller_than_a_window_has_no_edge_in_it() -> None:
     assert 0.9 <= rate / 2000 <= 1.01
 
 
-@alone
+@sleeps
 def test_samples_of_uneven_batches_are_counted() -> None:
     """Batches of 3, 5 and 7 samples of 4 ms give the same samples/s as any other batches, 5 a batch in the mean."""
     with supervisor("by_tokens") as running:
@@ -171,7 +171,7 @@ def test_samples_of_uneven_batches_are_counted() -> None:
     assert 0.8 <= mean_rate(record) / 500 <= 1.01
 
 
-@alone
+@sleeps
 def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
     """worker_init_fn writes to the data set that it finds in the worker, and the endless stream honours it."""
     with supervisor("sharded") as running:
@@ -180,7 +180,7 @@ def test_an_iterable_that_worker_init_shards_stays_sharded() -> None:
     assert 0.8 <= mean_rate(record) / 500 <= 1.01
 
 
-@alone
+@sleeps
 def test_a_loader_of_its_own_kind_is_measured_with_its_restarts() -> None:
     """10 ms a batch of 20 give 2,000 samples/s, and the record says that the stream restarts."""
     with supervisor("own_loader") as running:
@@ -216,7 +216,7 @@ def test_a_worker_that_dies_makes_a_row_with_a_reason(deed: str, kind: str, word
     assert sound.status == "ok"
 
 
-@alone
+@sleeps
 def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
     """Workers that sleep for an hour are ended with their trial after 3 s, and none of them is left."""
     before = running_below()
@@ -228,7 +228,7 @@ def test_a_trial_that_hangs_is_killed_at_its_deadline() -> None:
     assert len(left) == 3, "only the trial host is left, its guardian, and the child that waits for the next trial"
 
 
-@alone
+@sleeps
 @pytest.mark.parametrize("deed", ["hang", "deaf"])
 def test_a_stalled_trial_says_which_worker_stands_at_which_sample(deed: str) -> None:
     """Batches came, then no more: it is ended long before its deadline, deaf to SIGTERM or not, and says where it was.
@@ -260,7 +260,7 @@ def test_a_lock_held_at_the_fork_is_named_by_its_place() -> None:
                      record.failure_reason or "")  # fmt: skip
 
 
-@alone
+@sleeps
 def test_a_slow_loader_is_not_taken_for_a_stalled_one() -> None:
     """Batches of 1.2 s come to the end under a timeout of which a third is shorter than that."""
     with supervisor("slow", seconds="0.15", timeout=3.3) as running:
@@ -268,7 +268,7 @@ def test_a_slow_loader_is_not_taken_for_a_stalled_one() -> None:
     assert record.status == "ok" or (record.failure_reason or "").startswith("no result after 3 s")
 
 
-@alone
+@sleeps
 def test_a_killed_supervisor_leaves_no_process_behind() -> None:
     """SIGKILL of the parent while workers sleep for an hour ends host, trial and workers within 3 s."""
     script = (
@@ -318,7 +318,7 @@ def test_a_thread_alive_after_building_the_data_set_forbids_to_fork() -> None:
         assert 0.94 <= best_rate(running, wanted, expected=400) / 400 <= 1.003
 
 
-@alone
+@pytest.mark.shared_memory
 def test_nothing_is_left_of_a_closed_supervisor() -> None:
     """After close neither host nor workers run, and /dev/shm holds what it held."""
     before, processes = sorted(os.listdir("/dev/shm")), running_below()
@@ -359,7 +359,7 @@ def test_a_given_loader_is_the_baseline_and_keeps_the_rest() -> None:
     assert (baseline.batch_size, baseline.num_workers, baseline.drop_last) == (8, 2, True)
 
 
-@alone
+@sleeps
 def test_a_trial_that_outlasts_the_time_budget_is_ended_and_is_no_failure(sleeping: Supervisor) -> None:
     """With 1 s left a batch of 1,024 samples of 5 ms is cut short: interrupted, not hung, within 2 s."""
     record = sleeping.run(request(batch_size=1024, num_workers=1), within_seconds=1.0)
