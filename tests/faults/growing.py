@@ -118,6 +118,26 @@ def arrays() -> Workload:
     return Workload(dataset=Flat(), collate_fn=_in_an_array)
 
 
+class Fragmenting(Flat):
+    """Samples of 1 MiB, each a new tensor, of which nothing is kept."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        time.sleep(SECONDS)
+        return torch.full((2**18,), float(index))
+
+
+class FragmentingLeak(Fragmenting):
+    """The same, and 256 KiB kept of each beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(samples=700)
+        self.kept: list[bytearray] = []
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.kept.append(bytearray(b"x") * (4 * KEPT_BYTES))
+        return super().__getitem__(index)
+
+
 def small_cache() -> Caching:
     """Return a cache of so few samples that a trial makes several passes over them."""
     return Caching(samples=700)

@@ -41,6 +41,7 @@ def looked(
     copies: Grows = nothing,
     kept: Grows = nothing,
     files: Grows = nothing,
+    free: Grows | None = None,
     config: LoaderConfig = CONFIG,
     at: Sequence[int] = (4, 100, 196),
     noise: Callable[[], float] = lambda: 0.0,
@@ -52,7 +53,8 @@ def looked(
         last = batches == at[-1]
         read = 10.0 * (batches + (config.batches_in_flight if last else 0))
         own = 200 * MIB + main(read) + noise()
-        below = config.num_workers * 200 * MIB + workers(read) + noise()
+        unused = free(read) if free is not None else 0.0
+        below = config.num_workers * 200 * MIB + workers(read) + unused + noise()
         held = own + below - SHARED + copies(read) + noise()
         queue = config.batches_in_flight * 122_880 if last else 0
         looks.append(
@@ -65,6 +67,7 @@ def looked(
                 held_bytes=int(held),
                 shared_bytes=int(SHARED - copies(read)),
                 open_files=20 + int(files(batches)),
+                workers_free_bytes=int(unused) if free is not None else None,
             )
         )
     record = a_record(config, order=order, block=9, phase="verify")
@@ -109,6 +112,26 @@ def test_a_leak_is_a_leak_where_samples_come_again() -> None:
     """64 KiB a sample over four passes of 500 samples is a leak in the workers, to the byte."""
     (one,) = grown(looked(workers=leak), looked(workers=leak), samples=500)
     assert (one.part, one.kind, one.trials) == ("workers", "leak", 2)
+    assert one.bytes_per_sample == pytest.approx(EACH)
+
+
+def test_what_the_allocator_has_free_is_no_leak() -> None:
+    """100 KiB a sample that are free are the allocator's, until 150 batches of each worker; a leak stays."""
+    free = 100.0 * KIB
+    seen = looked(workers=leak, free=lambda read: free * read)
+    kinds = {one.part: (one.kind, one.bytes_per_sample) for one in grown(seen, samples=500)}
+    assert kinds["workers"] == ("leak", pytest.approx(EACH))
+    assert kinds["free"] == ("allocator", pytest.approx(free))
+    ahead = ahead_of(looked(free=lambda read: free * read), samples=50_000)
+    # 196 batches were taken and 4 are ahead: of 2 x 150 there are 100 of 10 samples to come.
+    assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) == pytest.approx(100 * 10 * free, rel=1e-3)
+    assert ahead.most_bytes == ahead.epoch_bytes
+
+
+def test_a_leak_that_fills_what_was_free_is_seen() -> None:
+    """The process takes nothing from the system while it does: what is in use grows, and that is what is looked at."""
+    (one,) = grown(looked(workers=leak, free=lambda read: 500 * MIB - leak(read)), samples=500)
+    assert (one.part, one.kind) == ("workers", "leak")
     assert one.bytes_per_sample == pytest.approx(EACH)
 
 

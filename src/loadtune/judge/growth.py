@@ -2,7 +2,8 @@
 
 Memory of a worker or of the main process that grows is a *leak* where it goes on with the samples read, and a *cache*
 where it goes on with the samples that a worker has not seen before. The two are told apart where a data set is read
-more than once within the looks. What grows without anything being allocated are *copies* of pages that a fork shared.
+more than once within the looks. What grows without anything being allocated are *copies* of pages that a fork shared;
+what is allocated and free, the *allocator* keeps.
 Batches in shared memory that are kept hold descriptors: both grow, and the second is what nobody else's use of it does.
 """
 
@@ -21,7 +22,7 @@ from loadtune.judge.statistics import student_t
 from loadtune.judge.stretches import Part, Stretch, coverage, stretches
 from loadtune.record.results import Probe, TrialRecord
 
-Kind = Literal["copy-on-write", "cache", "leak", "cache or leak", "kept batches"]
+Kind = Literal["copy-on-write", "cache", "leak", "cache or leak", "kept batches", "allocator"]
 
 LONE_BYTES = 16 << 20
 """Growth of a process over a trial that needs no second trial to be told from the noise of allocators."""
@@ -144,7 +145,7 @@ def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> 
 
 
 def _settling_bytes(one: Stretch, part: Part) -> float:
-    if part == "copies":
+    if part in ("copies", "free"):
         return 0.0
     if part == "main":
         return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes
@@ -212,6 +213,8 @@ def _kind(
     """Return the kind of a growth, and of a cache what it keeps of a sample, in bytes."""
     if part == "copies":
         return "copy-on-write", None
+    if part == "free":
+        return "allocator", None
     if samples is None:
         return "cache or leak", None
     read: list[tuple[float, int]] = []

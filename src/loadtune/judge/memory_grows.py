@@ -20,6 +20,7 @@ _CAUSES: dict[Kind, str] = {
     "leak": "by a leak: it goes on with samples that were read before",
     "cache or leak": "by a cache or a leak: not told apart, as no sample was read often enough",
     "kept batches": "as batches are never let go",
+    "allocator": "which the C library's allocator keeps free for later: nothing is kept, and it ends by itself",
 }
 _ADVICE: dict[Kind, str] = {
     "copy-on-write": "hold what the data set knows of its samples in numpy or pyarrow arrays, which no reader writes "
@@ -32,8 +33,11 @@ _ADVICE: dict[Kind, str] = {
     "that is read several times in a trial",
     "kept batches": "let batches go: look for a list that the collate function, the data set or a sampler appends to, "
     "and keep copies (tensor.clone(), .item()) where something of a batch is needed",
+    "allocator": "where that is too much, train and sweep with MALLOC_MMAP_THRESHOLD_=65536 in the environment, which "
+    "gives large blocks back at once and costs some speed, or with another allocator, such as jemalloc",
 }
-_PLACES = {"workers": " in the workers", "main": " in the main process", "shm": " in shared memory", "copies": ""}
+_PLACES = {"workers": " in the workers", "main": " in the main process", "shm": " in shared memory"}
+_OF_WORKERS = ("workers", "copies", "free")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +94,10 @@ def _subject(choice: Choice, records: Sequence[TrialRecord], probe: Probe, limit
 
 def _part(one: Growing, subject: _Subject) -> str:
     size, workers = one.bytes_per_sample * subject.size, subject.row.num_workers
-    each = f", {format_bytes(size / workers)} by worker," if one.part in ("workers", "copies") and workers > 1 else ""
+    each = f", {format_bytes(size / workers)} by worker," if one.part in _OF_WORKERS and workers > 1 else ""
     files = f" and {one.files_per_batch:.2g} open files more in one process" if one.files_per_batch else ""
     new = " of new samples" if one.kind == "cache" else ""
-    return f"{format_bytes(size)} a batch{new}{each}{_PLACES[one.part]}{files}, {_CAUSES[one.kind]}"
+    return f"{format_bytes(size)} a batch{new}{each}{_PLACES.get(one.part, '')}{files}, {_CAUSES[one.kind]}"
 
 
 def _end(subject: _Subject, limit: int, environment: Environment) -> str:

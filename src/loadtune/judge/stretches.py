@@ -2,7 +2,8 @@
 
 Each look gives three figures (``MemoryLook``): what the main process has allocated, what the workers have, and what
 they hold together, a page that several share counted once. The last one grows with what is allocated and with each page
-that a forked worker makes its own by writing to it; what is left of its growth is copies.
+that a forked worker makes its own by writing to it; what is left of its growth is copies. What is allocated is in use,
+or free in the hands of the allocator: by that two further figures rise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import MemoryLook, TrialRecord
 
-Part = Literal["copies", "workers", "main", "shm"]
+Part = Literal["copies", "workers", "main", "shm", "free"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +78,19 @@ def stretches(record: TrialRecord) -> list[Stretch]:
 
 def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int) -> dict[Part, int]:
     main, workers = after.main_bytes - before.main_bytes, after.workers_bytes - before.workers_bytes
+    main_free = _more(before.main_free_bytes, after.main_free_bytes)
+    workers_free = _more(before.workers_free_bytes, after.workers_free_bytes)
     return {
-        "main": main,
-        "workers": workers,
+        "main": main - main_free,
+        "workers": workers - workers_free,
+        "free": main_free + workers_free,
         "copies": after.held_bytes - before.held_bytes - main - workers,
         "shm": max(0, after.shm_bytes - queue_bytes - before.shm_bytes),
     }
+
+
+def _more(before: int | None, after: int | None) -> int:
+    return 0 if before is None or after is None else after - before
 
 
 def pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:

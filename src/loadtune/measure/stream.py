@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler
+from torch.utils.data._utils.collate import default_collate, default_convert
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.workload import Workload
-from loadtune.measure import page_cache, threads, witness, worker_deaths
+from loadtune.measure import heap, page_cache, threads, witness, worker_deaths
 from loadtune.measure.given import Given, Noted, most_outstanding
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.workloads.source import ByValue, Source, config_of, source_from_loader
@@ -147,12 +148,17 @@ def _forks(config: LoaderConfig) -> bool:
     return (config.multiprocessing_context or multiprocessing.get_start_method()) == "fork"
 
 
+def _collate_of(workload: Workload, config: LoaderConfig) -> Callable[[Any], Any]:
+    """Return what torch makes batches with where the user has no function of their own: of samples, or of one."""
+    return default_collate if config.batch_size is not None or workload.batch_sampler is not None else default_convert
+
+
 def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> dict[str, Any]:
     kwargs = config.loader_kwargs()
     for name in ("batch_size", "drop_last"):
         del kwargs[name]
     kwargs.update(
-        collate_fn=workload.collate_fn,
+        collate_fn=heap.noting(workload.collate_fn or _collate_of(workload, config)),
         worker_init_fn=WorkerStart(
             workload.worker_init_fn,
             os.getpid() if _forks(config) else None,

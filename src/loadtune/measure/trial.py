@@ -23,7 +23,7 @@ import torch
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, TrialRequest
-from loadtune.measure import accelerator, aftermath, feeding, others, page_cache, steady, threads
+from loadtune.measure import accelerator, aftermath, feeding, heap, others, page_cache, steady, threads, witness
 from loadtune.measure.alone import Suspects
 from loadtune.measure.batches import count_bytes, count_samples
 from loadtune.measure.consumer import Consumer
@@ -127,6 +127,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     # The sweep decides whether many workers help; torch's advice to stay at the CPU count is not asked for.
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     config, plan = request.config, request.measurement
+    heap.begin(witness.place() if plan.look_early else None)
     stream = Stream(source, config, request.seed)
     consumer = Consumer(request.consumer, pinned=config.pin_memory, workload=source.workload)
     loop = _Loop(stream, consumer, observer.beats)

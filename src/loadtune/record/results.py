@@ -109,6 +109,10 @@ class MemoryLook:
     """About the part of ``workers_bytes`` that is shared still: the most that copies can add."""
     open_files: int | None = None
     """Most descriptors that one of the processes has open."""
+    main_free_bytes: int | None = None
+    """The part of ``main_bytes`` that its allocator keeps free; None where it did not tell."""
+    workers_free_bytes: int | None = None
+    """The same of ``workers_bytes``; None where not all workers told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

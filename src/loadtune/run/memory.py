@@ -12,11 +12,12 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
+from loadtune.measure import heap
 from loadtune.record import shared_memory
 
 _ROLLUP = re.compile(rb"^(Pss|Pss_Anon|Pss_Shmem|Private_Clean|Private_Dirty|Anonymous):\s+(\d+) kB", re.MULTILINE)
@@ -58,6 +59,10 @@ class TreeMemory:
     """About the part of ``workers`` that is shared still: the most that copies can add to ``held``."""
     open_files: int | None
     """Most descriptors that one of the processes has open."""
+    main_free: int | None = None
+    """The part of ``main`` that its allocator keeps free; None where it did not tell."""
+    workers_free: int | None = None
+    """The same of ``workers``; None where not all of them told."""
 
 
 def parse_rollup(text: bytes) -> ProcessMemory:
@@ -135,8 +140,8 @@ def open_files(pids: Sequence[int]) -> int | None:
     return max(counts, default=None)
 
 
-def read_tree(host_pid: int, trial_pid: int, shm_before: int | None) -> TreeMemory | None:
-    """Return the memory of a trial."""
+def read_tree(host_pid: int, trial_pid: int, shm_before: int | None, folder: Path) -> TreeMemory | None:
+    """Return the memory of a trial, whose processes note in ``folder`` what their allocators keep free."""
     pids = (trial_pid, *descendants(trial_pid))
     main, *below = (read_process(pid) for pid in pids)
     if main is None:
@@ -145,7 +150,12 @@ def read_tree(host_pid: int, trial_pid: int, shm_before: int | None) -> TreeMemo
     used = shm_used_bytes()
     shm = max(0, used - shm_before) if used is not None and shm_before is not None else 0
     workers = [read for read in below if read is not None]
-    return tree(main, workers, host, shm=shm, files=open_files(pids))
+    seen = tree(main, workers, host, shm=shm, files=open_files(pids))
+    main_free, *workers_free = (heap.read(folder, pid) for pid in pids)
+    told = [free for free in workers_free if free is not None]
+    return replace(
+        seen, main_free=main_free, workers_free=sum(told) if told and len(told) == len(workers_free) else None
+    )
 
 
 def tree(

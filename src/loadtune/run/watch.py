@@ -251,7 +251,7 @@ class RunningTrial:
         self._glance()
         if self._pid is None:
             return
-        seen = memory.read_tree(self._host.pid, self._pid, self._shm_before)
+        seen = memory.read_tree(self._host.pid, self._pid, self._shm_before, Path(self._host.scratch))
         if seen is not None:
             self._looks.append((batches, seen))
 
@@ -310,4 +310,6 @@ def _look(batches: int, seen: memory.TreeMemory) -> MemoryLook:
         held_bytes=seen.held,
         shared_bytes=seen.shared,
         open_files=seen.open_files,
+        main_free_bytes=seen.main_free,
+        workers_free_bytes=seen.workers_free,
     )
