@@ -54,14 +54,15 @@ class Large(Dataset[Any]):
         return torch.full((1 << 18,), float(index))
 
 
-class Kept(Large):
-    """The same, made once: whoever loads it allocates nothing for a sample."""
+class Kept(Sleeping):
+    """1 MiB a sample, made once: whoever loads it allocates nothing for it."""
 
     def __init__(self) -> None:
-        self.sample = torch.ones(1 << 18)
+        super().__init__(seconds=0.0)
+        self.sample = torch.from_numpy(np.ones(1 << 18, np.float32))  # torch would start threads
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.sample
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.sample, index
 
 
 class Misbehaving(Sleeping):
