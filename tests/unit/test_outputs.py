@@ -27,6 +27,14 @@ def test_every_export_is_written(tmp_path: Path) -> None:
     assert all(path.read_text(encoding="utf-8").strip() for path in written)
 
 
+def test_one_that_cannot_be_written_keeps_no_other_from_it(tmp_path: Path) -> None:
+    """The CSV's folder is gone by the end: the error names it, and the JSON and the page are there."""
+    exports = Exports(csv=str(tmp_path / "no" / "a.csv"), json=str(tmp_path / "a.json"), html=str(tmp_path / "a.html"))
+    with pytest.raises(OutputError, match=r"a\.csv"):
+        exports.write(make_result(), io.StringIO())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json"]
+
+
 def test_stdout_holds_one_export_alone() -> None:
     """With ``-`` the export goes to the stream, and nothing else does."""
     stream = io.StringIO()

@@ -70,17 +70,23 @@ class Exports:
         """Write every export and return the files written, in the order of their formats.
 
         Raises:
-            OutputError: A file that cannot be written.
+            OutputError: A file that cannot be written; the others are.
         """
-        written = []
+        written, refused = [], []
         for name, path in self.targets():
             text = self._rendered(name, result)
             if path == STDOUT:
                 stdout.write(text)
                 stdout.flush()
                 continue
-            write_file(Path(path), text)
-            written.append(Path(path))
+            try:
+                write_file(Path(path), text)
+            except OutputError as error:
+                refused.append(error)
+            else:
+                written.append(Path(path))
+        if refused:
+            raise refused[0]
         return tuple(written)
 
     def _rendered(self, name: str, result: RunResult) -> str:
