@@ -63,7 +63,7 @@ def shown(width: int, code: str | None) -> str:
         print_titles(pages.titles(), console)
     else:
         print_page(pages.read(code), console)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    return stream.getvalue()
 
 
 def test_every_code_given_has_a_page_and_no_other() -> None:
@@ -105,11 +105,12 @@ def test_every_page_is_whole(code: str) -> None:
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_every_page_fits_the_terminal(code: str, width: int) -> None:
-    """No line is wider than the terminal or than 100, nothing is cut, and no mark of Markdown is left over."""
+    """No line is wider than the terminal or than 100, or ends in blanks; nothing is cut, no Markdown is left."""
     text = shown(width, code)
     assert max(map(len, text.splitlines())) <= min(width, 100)
     assert not re.search(r"`|\]\(|\.\./|^#", text, re.MULTILINE)
     assert "…" not in text
+    assert not re.search(r" $", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtune.explain.pages import Page, is_finding
+from loadtune.show.trimmed import Trimmed
 
 MAX_WIDTH = 100
 """Longer lines are hard to read."""
@@ -26,7 +27,7 @@ def print_page(page: Page, console: Console) -> None:
     for heading, body in page.sections:
         console.print(Text("\n" + heading, style="bold cyan"), width=width)
         for block in _blocks(body):
-            console.print(Padding(block, (0, 0, 0, 2)), width=width)
+            console.print(Trimmed(Padding(block, (0, 0, 0, 2))), width=width)
 
 
 def print_titles(titles: Iterable[tuple[str, str]], console: Console) -> None:
@@ -41,7 +42,7 @@ def print_titles(titles: Iterable[tuple[str, str]], console: Console) -> None:
         for code, title in titles:
             if is_finding(code) is findings:
                 table.add_row(Text(code, style="bold"), Text(title))
-        console.print(Padding(table, (0, 0, 1, 2)), width=width)
+        console.print(Trimmed(Padding(table, (0, 0, 1, 2))), width=width)
     console.print(Text("loadtune explain CODE has a page for each."), width=width)
 
 
