@@ -22,8 +22,8 @@ _INLINE = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)\s]+)\)|\*([^*\s][^*]*)\*")
 def print_page(page: Page, console: Console) -> None:
     """Print a page: title, what it is, its sections."""
     width = min(console.width, MAX_WIDTH)
-    console.print(Text.assemble((page.code, "bold"), ": ", (page.title, "bold")), width=width)
-    console.print(_inline(page.about), style="dim", width=width)
+    console.print(Trimmed(Text.assemble((page.code, "bold"), ": ", (page.title, "bold"))), width=width)
+    console.print(Trimmed(_inline(page.about)), style="dim", width=width)
     for heading, body in page.sections:
         console.print(Text("\n" + heading, style="bold cyan"), width=width)
         for block in _blocks(body):
