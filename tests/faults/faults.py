@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,12 @@ def loadtune(*arguments: str, cwd: Path, **variables: str) -> subprocess.Complet
         code = main(list(arguments))
     out, err = (stream.buffer.getvalue().decode() for stream in said)  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def glibc() -> tuple[int, ...]:
+    """Return the version of the C library, (0,) where it is another."""
+    name, version = platform.libc_ver()
+    return tuple(int(part) for part in version.split(".")) if name == "glibc" else (0,)
 
 
 def started(*arguments: str, cwd: Path, **variables: str) -> subprocess.Popen[str]:

@@ -121,11 +121,46 @@ def test_what_the_allocator_has_free_is_no_leak() -> None:
     seen = looked(workers=leak, free=lambda read: free * read)
     kinds = {one.part: (one.kind, one.bytes_per_sample) for one in grown(seen, samples=500)}
     assert kinds["workers"] == ("leak", pytest.approx(EACH))
-    assert kinds["free"] == ("allocator", pytest.approx(free))
+    assert kinds["allocator"] == ("allocator", pytest.approx(free))
     ahead = ahead_of(looked(free=lambda read: free * read), samples=50_000)
     # 196 batches were taken and 4 are ahead: of 2 x 150 there are 100 of 10 samples to come.
     assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) == pytest.approx(100 * 10 * free, rel=1e-3)
     assert ahead.most_bytes == ahead.epoch_bytes
+
+
+def test_what_the_allocator_takes_after_150_batches_goes_on() -> None:
+    """Looked at from batch 400 on, that of 2 workers still grows: it is not known to end, and is projected evenly."""
+    free = 100.0 * KIB
+    seen = looked(free=lambda read: free * read, at=(400, 700, 1000))
+    ahead = ahead_of(seen, samples=50_000)
+    assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) == pytest.approx((50_000 - 10_040) * free, rel=1e-3)
+
+
+def test_the_limit_is_passed_where_the_allocator_passes_it() -> None:
+    """1,000 samples to come take 97.7 MiB, and 47,000 more take nothing: half of it is reached after 500 of them."""
+    free = 100.0 * KIB
+    ahead = ahead_of(looked(free=lambda read: free * read), samples=50_000)
+    half = round((ahead.now_bytes or 0) + 500 * free)
+    assert ahead.reached_samples(half) == pytest.approx(2_000 + 500, rel=1e-3)
+
+
+def test_memory_that_was_free_before_is_no_growth() -> None:
+    """What is given back to the system, or was there at the fork, is free and not taken: neither growth nor relief."""
+    rising = looked(workers=leak, free=lambda read: 300 * KIB * read)
+    looks = tuple(
+        replace(look, workers_bytes=look.workers_bytes - (look.workers_free_bytes or 0)) for look in rising.memory.looks
+    )
+    seen = replace(rising, memory=replace(rising.memory, looks=looks))
+    assert {one.part for one in grown(seen, samples=500)} <= {"allocator", "copies"}
+
+
+def test_a_trial_of_which_one_look_lacks_it_counts_nothing_as_free() -> None:
+    """Its stretches would not compare: all of the growth is that of the workers."""
+    told = looked(workers=leak, free=lambda read: 100.0 * KIB * read)
+    first, *rest = told.memory.looks
+    seen = replace(told, memory=replace(told.memory, looks=(replace(first, workers_free_bytes=None), *rest)))
+    (one,) = grown(seen, samples=500)
+    assert (one.part, one.bytes_per_sample) == ("workers", pytest.approx(EACH + 100 * KIB))
 
 
 def test_a_leak_that_fills_what_was_free_is_seen() -> None:

@@ -145,8 +145,10 @@ def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> 
 
 
 def _settling_bytes(one: Stretch, part: Part) -> float:
-    if part in ("copies", "free"):
+    if part == "copies":
         return 0.0
+    if part == "allocator":
+        return SETTLING_BATCHES * one.batch_bytes
     if part == "main":
         return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes
     return (SETTLING_BATCHES + one.ahead_batches) * one.batch_bytes
@@ -213,7 +215,7 @@ def _kind(
     """Return the kind of a growth, and of a cache what it keeps of a sample, in bytes."""
     if part == "copies":
         return "copy-on-write", None
-    if part == "free":
+    if part == "allocator":
         return "allocator", None
     if samples is None:
         return "cache or leak", None

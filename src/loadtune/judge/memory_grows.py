@@ -20,7 +20,7 @@ _CAUSES: dict[Kind, str] = {
     "leak": "by a leak: it goes on with samples that were read before",
     "cache or leak": "by a cache or a leak: not told apart, as no sample was read often enough",
     "kept batches": "as batches are never let go",
-    "allocator": "which the C library's allocator keeps free for later: nothing is kept, and it ends by itself",
+    "allocator": "which the C library's allocator keeps free for later: nothing is kept",
 }
 _ADVICE: dict[Kind, str] = {
     "copy-on-write": "hold what the data set knows of its samples in numpy or pyarrow arrays, which no reader writes "
@@ -37,7 +37,7 @@ _ADVICE: dict[Kind, str] = {
     "gives large blocks back at once and costs some speed, or with another allocator, such as jemalloc",
 }
 _PLACES = {"workers": " in the workers", "main": " in the main process", "shm": " in shared memory"}
-_OF_WORKERS = ("workers", "copies", "free")
+_OF_WORKERS = ("workers", "copies", "allocator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,9 @@ def finding(
     over = (ahead.worst_bytes or 0) > limit
     kinds = [one.kind for one in ahead.growing]
     endless = "leak" in kinds or "kept batches" in kinds
-    main = max(ahead.growing, key=lambda one: one.bytes_per_sample)
+    main = max(
+        ahead.growing, key=lambda one: (one.kind != "allocator", one.bytes_per_sample)
+    )  # what is kept goes first
     parts = "; ".join(_part(one, subject) for one in ahead.growing)
     return Finding(
         code="LT018",

@@ -31,6 +31,10 @@ class Outlook:
     growing: tuple[Growing, ...] = ()
     seen_samples: float = 0.0
     """What the growth was seen over."""
+    settling_bytes: float = 0.0
+    """What allocators take more of it, and soon."""
+    settling_samples: float = 0.0
+    """Until they have."""
     epoch_samples: float = 0.0
 
     @property
@@ -42,13 +46,18 @@ class Outlook:
     def reached_samples(self, limit_bytes: int) -> float | None:
         """Return after how many samples of the first epoch the limit is passed; None where it is not.
 
-        Growth that has not ended counts as even.
+        Growth that has not ended counts as even, that of allocators as even until it ends.
         """
         if self.now_bytes is None or self.epoch_bytes is None or self.epoch_bytes <= limit_bytes:
             return None
         room, to_come = max(0, limit_bytes - self.now_bytes), self.epoch_bytes - self.now_bytes
         left = max(0.0, self.epoch_samples - self.seen_samples)
-        return self.seen_samples + (left * room / to_come if to_come else 0.0)
+        settling = min(self.settling_samples, left)
+        steady = (to_come - self.settling_bytes) / left if left else 0.0
+        by_then = self.settling_bytes + steady * settling
+        if room <= by_then:
+            return self.seen_samples + (settling * room / by_then if by_then else 0.0)
+        return self.seen_samples + settling + ((room - by_then) / steady if steady else 0.0)
 
 
 def outlook(
@@ -84,6 +93,7 @@ def outlook(
         seen=seen,
         to_come=to_come,
         shared_bytes=_to_be_copied(config, records, probe),
+        late_samples=max((own[-1].before_samples for own in map(stretches, records) if own), default=0.0),
     )
     most = [ahead.at_most(one) for one in growing]
     return Outlook(
@@ -94,6 +104,8 @@ def outlook(
         growing=growing,
         seen_samples=seen,
         epoch_samples=batches_per_epoch * size,
+        settling_bytes=sum(ahead.in_epoch(one) for one in growing if ahead.settles(one)),
+        settling_samples=ahead.unsettled_samples(),
     )
 
 
@@ -139,12 +151,14 @@ class _Ahead:
     seen: float
     to_come: float
     shared_bytes: int
+    late_samples: float = 0.0
+    """Where the last stretch began that growth was seen in."""
 
     def in_epoch(self, one: Growing) -> float:
         """Return the bytes still to come until the end of the first epoch."""
         if one.kind == "cache":
             return self._kept(one, 1.0)
-        to_come = min(self.to_come, self._unsettled_samples()) if one.kind == "allocator" else self.to_come
+        to_come = min(self.to_come, self.unsettled_samples()) if self.settles(one) else self.to_come
         linear = max(0.0, one.bytes_per_sample) * to_come
         return min(linear, self.shared_bytes) if one.kind == "copy-on-write" else linear
 
@@ -153,12 +167,12 @@ class _Ahead:
 
         Workers that are not kept end with their epoch, and what they hold with them.
         """
-        if one.part != "main" and not self.config.persistent_workers:
+        if self.config.num_workers and one.part != "main" and not self.config.persistent_workers:
             return self.in_epoch(one)
         if one.kind == "copy-on-write":
             return float(self.shared_bytes)
-        if one.kind == "allocator":
-            return max(0.0, one.bytes_per_sample) * self._unsettled_samples()
+        if self.settles(one):
+            return max(0.0, one.bytes_per_sample) * self.unsettled_samples()
         return self._kept(one, None) if one.kind == "cache" else None
 
     def later(self, one: Growing) -> float:
@@ -169,9 +183,16 @@ class _Ahead:
         workers = max(1, self.config.num_workers) if one.part == "workers" else 1
         return max(self.in_epoch(one), one.bytes_per_sample * ((self.samples or 0) * workers - self.seen))
 
-    def _unsettled_samples(self) -> float:
+    def settles(self, one: Growing) -> bool:
+        """Return whether it is known to end soon: the allocator's, unless it was seen to go on for longer than that."""
+        return one.kind == "allocator" and self.late_samples < self._settled_samples()
+
+    def unsettled_samples(self) -> float:
         """Return the samples to come until no allocator takes more."""
-        return max(0.0, SETTLED_BATCHES * self.batch_samples * max(1, self.config.num_workers) - self.seen)
+        return max(0.0, self._settled_samples() - self.seen)
+
+    def _settled_samples(self) -> float:
+        return SETTLED_BATCHES * self.batch_samples * max(1, self.config.num_workers)
 
     def _kept(self, one: Growing, passes: float | None) -> float:
         """Return what a cache takes more until so many passes; None is until every worker has seen every sample."""

@@ -12,12 +12,12 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import MemoryLook, TrialRecord
 
-Part = Literal["copies", "workers", "main", "shm", "free"]
+Part = Literal["copies", "workers", "main", "shm", "allocator"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,16 @@ def stretches(record: TrialRecord) -> list[Stretch]:
     looks, size = record.memory.looks, record.steady.samples_per_batch if record.steady else 0.0
     workers, batch_bytes = record.config.num_workers, record.steady.bytes_per_batch if record.steady else 0.0
     queue_bytes = round(record.config.batches_in_flight * batch_bytes)
+    free = _Free(
+        main=all(look.main_free_bytes is not None for look in looks),
+        workers=all(look.workers_free_bytes is not None for look in looks),
+    )
     places = [look.batches * size for look in looks[:-1]] + [reach(record)]
     return [
         Stretch(
             before_samples=start,
             after_samples=end,
-            grown=_grown(before, after, queue_bytes if after is looks[-1] else 0),
+            grown=_grown(before, after, queue_bytes if after is looks[-1] else 0, free),
             processes=max(1, workers),
             batch_bytes=batch_bytes,
             pinned_bytes=pinned_bytes(record.config, batch_bytes),
@@ -76,21 +80,29 @@ def stretches(record: TrialRecord) -> list[Stretch]:
     ]
 
 
-def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int) -> dict[Part, int]:
+class _Free(NamedTuple):
+    """Whether all looks of a trial tell what is free: else none is counted, or its stretches would not compare."""
+
+    main: bool
+    workers: bool
+
+
+def _grown(before: MemoryLook, after: MemoryLook, queue_bytes: int, told: _Free) -> dict[Part, int]:
     main, workers = after.main_bytes - before.main_bytes, after.workers_bytes - before.workers_bytes
-    main_free = _more(before.main_free_bytes, after.main_free_bytes)
-    workers_free = _more(before.workers_free_bytes, after.workers_free_bytes)
+    main_free = _more_free(before.main_free_bytes, after.main_free_bytes, main) if told.main else 0
+    workers_free = _more_free(before.workers_free_bytes, after.workers_free_bytes, workers) if told.workers else 0
     return {
         "main": main - main_free,
         "workers": workers - workers_free,
-        "free": main_free + workers_free,
+        "allocator": main_free + workers_free,
         "copies": after.held_bytes - before.held_bytes - main - workers,
         "shm": max(0, after.shm_bytes - queue_bytes - before.shm_bytes),
     }
 
 
-def _more(before: int | None, after: int | None) -> int:
-    return 0 if before is None or after is None else after - before
+def _more_free(before: int | None, after: int | None, grown: int) -> int:
+    """Return the bytes more that are free, no more than the process took: others were there, or were given back."""
+    return min((after or 0) - (before or 0), max(0, grown))
 
 
 def pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:

@@ -68,17 +68,18 @@ def read(error: BaseException, iterator: Any, consumer: Consumer) -> tuple[After
 
 
 def _ended_workers(iterator: Any, grace_seconds: float) -> tuple[ProcessEnd, ...]:
-    """Return how the workers that ended by themselves did, the first of them within the time given."""
-    workers = {worker.sentinel: (number, worker) for number, worker in enumerate(getattr(iterator, "_workers", ()))}
-    ready: list[Any] = connection.wait(list(workers), grace_seconds) if workers else []
+    """Return how the workers that ended by themselves did; the first of them may take so long to be seen as ended."""
+    workers = list(getattr(iterator, "_workers", ()))
+    ready = connection.wait([worker.sentinel for worker in workers], grace_seconds) if workers else []
     found: list[ProcessEnd] = []
-    for number, worker in map(workers.__getitem__, ready):
-        worker.join(_GRACE_SECONDS)  # its pipes are closed, which comes before its status
-        code = worker.exitcode
+    for number, worker in enumerate(workers):
+        if worker.sentinel in ready:
+            worker.join(_GRACE_SECONDS)  # its pipes are closed, which comes before its status
+        code = worker.exitcode  # also of one whose pipe a child of its own holds open
         if code is not None:
             name = signal.Signals(-code).name if code < 0 else None
             found.append(ProcessEnd(worker=number, exit_code=code if code >= 0 else None, signal=name))
-    return tuple(sorted(found, key=lambda end: end.worker or 0))
+    return tuple(found)
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

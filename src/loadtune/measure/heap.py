@@ -20,6 +20,8 @@ FILE_PREFIX = "heap-"
 """A process keeps its number in a file of this name and its process id."""
 _NUMBER_BYTES = 8
 _EVERY_SECONDS = 0.02
+_SHARE = 100
+"""A note takes no more than one part in so many of the time: it goes through all that is free, block by block."""
 
 
 class _Info(ctypes.Structure):
@@ -40,9 +42,14 @@ def begin(folder: str | None) -> None:
     _Notes.folder = folder
 
 
+def is_noted() -> bool:
+    """Return whether that was asked for, and the allocator tells."""
+    return _Notes.folder is not None and free_bytes() is not None
+
+
 def noting(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a collate function that notes what is free once its batch is made, where that was asked for."""
-    return collate if _Notes.folder is None or free_bytes() is None else _Noting(collate, _Notes.folder)
+    return collate if _Notes.folder is None or not is_noted() else _Noting(collate, _Notes.folder)
 
 
 def free_bytes() -> int | None:
@@ -53,10 +60,12 @@ def free_bytes() -> int | None:
 
 @lru_cache(1)
 def _mallinfo2() -> Callable[[], Any] | None:
-    read = getattr(ctypes.CDLL(None), "mallinfo2", None) if os.name == "posix" else None
-    if read is not None:
-        read.restype = _Info
-    return read
+    try:
+        read: Any = ctypes.CDLL(None).mallinfo2
+    except (OSError, TypeError, AttributeError):  # another C library, one from before 2.33, or a static Python
+        return None
+    read.restype = _Info
+    return read  # type: ignore[no-any-return]
 
 
 def read(folder: Path, pid: int) -> int | None:
@@ -66,6 +75,22 @@ def read(folder: Path, pid: int) -> int | None:
     except OSError:
         return None
     return int.from_bytes(noted, "little") if len(noted) == _NUMBER_BYTES else None
+
+
+def note() -> None:
+    """Note what is free in this process, where that was asked for."""
+    free = free_bytes() if _Notes.folder is not None else None
+    if free is not None and _Notes.folder is not None:
+        _write(_Notes.folder, free)
+
+
+def _write(folder: str, free: int) -> None:
+    with contextlib.suppress(OSError):  # no room for a number is no reason to end a trial
+        descriptor = os.open(f"{folder}/{FILE_PREFIX}{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, free.to_bytes(_NUMBER_BYTES, "little"), 0)
+        finally:
+            os.close(descriptor)
 
 
 class _Noting:
@@ -78,19 +103,11 @@ class _Noting:
 
     def __call__(self, samples: Any) -> Any:
         batch = self.inner(samples)
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _EVERY_SECONDS
-            self._note()
+        began = time.monotonic()
+        if began >= self._next:
+            free = free_bytes()
+            if free is not None:
+                _write(self._folder, free)
+            ended = time.monotonic()
+            self._next = ended + max(_EVERY_SECONDS, _SHARE * (ended - began))
         return batch
-
-    def _note(self) -> None:
-        free, path = free_bytes(), f"{self._folder}/{FILE_PREFIX}{os.getpid()}"
-        if free is None:
-            return
-        with contextlib.suppress(OSError):  # no room for a number is no reason to end a trial
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-            try:
-                os.pwrite(descriptor, free.to_bytes(_NUMBER_BYTES, "little"), 0)
-            finally:
-                os.close(descriptor)

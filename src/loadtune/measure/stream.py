@@ -148,9 +148,19 @@ def _forks(config: LoaderConfig) -> bool:
     return (config.multiprocessing_context or multiprocessing.get_start_method()) == "fork"
 
 
-def _collate_of(workload: Workload, config: LoaderConfig) -> Callable[[Any], Any]:
-    """Return what torch makes batches with where the user has no function of their own: of samples, or of one."""
-    return default_collate if config.batch_size is not None or workload.batch_sampler is not None else default_convert
+def _collate(workload: Workload, config: LoaderConfig) -> Callable[[Any], Any] | None:
+    """Return the user's function, or None for torch's own; in between what notes the memory that is free."""
+    own = workload.collate_fn
+    if not heap.is_noted():
+        return own
+    if own is None:  # as torch chooses: of samples, or of a single one
+        by_batch = config.batch_size is not None or _batch_sampler(workload) is not None
+        own = default_collate if by_batch else default_convert
+    return heap.noting(own)
+
+
+def _batch_sampler(workload: Workload) -> Any:
+    return None if isinstance(workload.dataset, IterableDataset) else workload.batch_sampler
 
 
 def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> dict[str, Any]:
@@ -158,7 +168,7 @@ def _common_arguments(workload: Workload, config: LoaderConfig, seed: int) -> di
     for name in ("batch_size", "drop_last"):
         del kwargs[name]
     kwargs.update(
-        collate_fn=heap.noting(workload.collate_fn or _collate_of(workload, config)),
+        collate_fn=_collate(workload, config),
         worker_init_fn=WorkerStart(
             workload.worker_init_fn,
             os.getpid() if _forks(config) else None,

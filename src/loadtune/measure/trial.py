@@ -251,6 +251,7 @@ def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Obser
 
 def _look_while(loop: _Loop, size: int, observer: Observer) -> None:
     """Have the memory looked at while batches go on."""
+    heap.note()
     observer.look(len(loop.taken.ended))
     while not observer.has_looked():
         loop.take(size)
@@ -317,6 +318,7 @@ def _pause(loop: _Loop, config: LoaderConfig, longest: float, observer: Observer
     ended = loop.taken.ended
     behind = min(config.batches_in_flight, len(ended) - 1)
     time.sleep(min(QUEUE_FILL_MARGIN * (ended[-1] - ended[-1 - behind]) if behind else 0.0, longest))
+    heap.note()
     observer.look(len(ended))
     observer.wait()
 

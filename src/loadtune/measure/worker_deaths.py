@@ -6,6 +6,7 @@ death first, and it must not come between an exception and those who read it.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -36,8 +37,13 @@ def raise_once() -> None:
 
 
 def ignore() -> Any:
-    """Have no handler of SIGCHLD from now on; return the one that there was."""
-    return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    """Have no handler of SIGCHLD from now on; return the one that there was.
+
+    What a handler raises meanwhile is dropped: who died is found out by asking for it.
+    """
+    while True:
+        with contextlib.suppress(RuntimeError):
+            return signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def settled(measure: Callable[[], _Result]) -> _Result:
@@ -50,6 +56,10 @@ def settled(measure: Callable[[], _Result]) -> _Result:
         return measure()
     except Exception:
         # Python lets a handler run at the start of a function: what it raises leaves through here, in place of what
-        # was raised first, and is the last.
-        ignore()
+        # was raised first. Torch's own, which is there until the iterator is made, may do so once more.
+        try:
+            ignore()
+        except Exception:
+            ignore()
+            raise
         raise

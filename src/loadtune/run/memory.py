@@ -140,8 +140,18 @@ def open_files(pids: Sequence[int]) -> int | None:
     return max(counts, default=None)
 
 
-def read_tree(host_pid: int, trial_pid: int, shm_before: int | None, folder: Path) -> TreeMemory | None:
-    """Return the memory of a trial, whose processes note in ``folder`` what their allocators keep free."""
+def read_tree(
+    host_pid: int, trial_pid: int, shm_before: int | None, *, folder: Path, workers: int
+) -> TreeMemory | None:
+    """Return the memory of a trial.
+
+    Args:
+        host_pid: The process that the trial was forked from, or the trial itself.
+        trial_pid: The process that takes the batches.
+        shm_before: Use of /dev/shm before the trial, in bytes.
+        folder: Where its processes note what their allocators keep free.
+        workers: How many load for it; below it there may be others, such as a resource tracker.
+    """
     pids = (trial_pid, *descendants(trial_pid))
     main, *below = (read_process(pid) for pid in pids)
     if main is None:
@@ -149,13 +159,10 @@ def read_tree(host_pid: int, trial_pid: int, shm_before: int | None, folder: Pat
     host = read_process(host_pid) if host_pid != trial_pid else None
     used = shm_used_bytes()
     shm = max(0, used - shm_before) if used is not None and shm_before is not None else 0
-    workers = [read for read in below if read is not None]
-    seen = tree(main, workers, host, shm=shm, files=open_files(pids))
-    main_free, *workers_free = (heap.read(folder, pid) for pid in pids)
-    told = [free for free in workers_free if free is not None]
-    return replace(
-        seen, main_free=main_free, workers_free=sum(told) if told and len(told) == len(workers_free) else None
-    )
+    seen = tree(main, [read for read in below if read is not None], host, shm=shm, files=open_files(pids))
+    main_free, *below_free = (heap.read(folder, pid) for pid in pids)
+    told = [free for free in below_free if free is not None]
+    return replace(seen, main_free=main_free, workers_free=sum(told) if len(told) == workers else None)
 
 
 def tree(

@@ -121,6 +121,7 @@ class RunningTrial:
         config: LoaderConfig,
     ) -> None:
         self._host = host
+        self._num_workers = config.num_workers
         self._files = OpenFiles()
         self._inquest = Inquest(host, scene, config, self._files)
         self._device = device
@@ -251,7 +252,13 @@ class RunningTrial:
         self._glance()
         if self._pid is None:
             return
-        seen = memory.read_tree(self._host.pid, self._pid, self._shm_before, Path(self._host.scratch))
+        seen = memory.read_tree(
+            self._host.pid,
+            self._pid,
+            self._shm_before,
+            folder=Path(self._host.scratch),
+            workers=self._num_workers,
+        )
         if seen is not None:
             self._looks.append((batches, seen))
 
