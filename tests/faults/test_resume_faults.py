@@ -61,7 +61,7 @@ def test_an_interrupted_sweep_prints_the_command_that_goes_on(number: signal.Sig
         below = in_mid_trial(sweep, run, 2)
         kept = lines(run)
         sweep.send_signal(number)
-        _, said = sweep.communicate(timeout=20)
+        _, said = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
     assert [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     assert lines(run) == kept
