@@ -96,10 +96,12 @@ def _subject(choice: Choice, records: Sequence[TrialRecord], probe: Probe, limit
 
 def _part(one: Growing, subject: _Subject) -> str:
     size, workers = one.bytes_per_sample * subject.size, subject.row.num_workers
-    each = f", {format_bytes(size / workers)} by worker," if one.part in _OF_WORKERS and workers > 1 else ""
+    place = _PLACES.get(one.part, "")
+    each = f", {format_bytes(size / workers)} by worker" if one.part in _OF_WORKERS and workers > 1 else ""
+    each += "," if each and place else ""
     files = f" and {one.files_per_batch:.2g} open files more in one process" if one.files_per_batch else ""
     new = " of new samples" if one.kind == "cache" else ""
-    return f"{format_bytes(size)} a batch{new}{each}{_PLACES.get(one.part, '')}{files}, {_CAUSES[one.kind]}"
+    return f"{format_bytes(size)} a batch{new}{each}{place}{files}, {_CAUSES[one.kind]}"
 
 
 def _end(subject: _Subject, limit: int, environment: Environment) -> str:
