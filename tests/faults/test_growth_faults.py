@@ -151,7 +151,7 @@ def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:
 def test_what_an_allocator_keeps_free_is_no_leak() -> None:
     """New tensors of 1 MiB that nobody keeps: whatever grows is called the allocator's, and ends after 150 batches.
 
-    With glibc before 2.38 it is more than 1/4 MiB a batch; a later one, or another allocator, gives nothing to tell.
+    With glibc before 2.38 workers come to hold 32 MiB more in one of two trials at least; a later one, or another allocator, gives nothing to tell.
     """
     with supervisor("Fragmenting") as running:
         records = looked_at(running, 2, seconds=3.0)
@@ -165,7 +165,7 @@ def test_what_an_allocator_keeps_free_is_no_leak() -> None:
         assert all(look.workers_free_bytes is not None for seen in looks for look in seen)
     if (2, 33) <= glibc() < (2, 38):
         rise = [(seen[-1].workers_free_bytes or 0) - (seen[0].workers_free_bytes or 0) for seen in looks]
-        assert min(rise) > 2 * 16 * MIB
+        assert max(rise) > 2 * 16 * MIB  # how soon depends on what else a worker allocates
 
 
 def test_a_leak_beside_it_is_one() -> None:

@@ -65,9 +65,8 @@ def finding(
     over = (ahead.worst_bytes or 0) > limit
     kinds = [one.kind for one in ahead.growing]
     endless = "leak" in kinds or "kept batches" in kinds
-    main = max(
-        ahead.growing, key=lambda one: (one.kind != "allocator", one.bytes_per_sample)
-    )  # what is kept goes first
+    # What is kept goes before what is free.
+    main = max(ahead.growing, key=lambda one: (one.kind != "allocator", one.bytes_per_sample))
     parts = "; ".join(_part(one, subject) for one in ahead.growing)
     return Finding(
         code="LT018",

@@ -38,18 +38,18 @@ class _Notes:
 
 
 def begin(folder: str | None) -> None:
-    """Have loaders that are made from now on note what is free, in files in ``folder``; None is not to."""
-    _Notes.folder = folder
+    """Have what is free noted from now on, in files in ``folder``; not where it is None, or the allocator mute."""
+    _Notes.folder = folder if free_bytes() is not None else None
 
 
 def is_noted() -> bool:
-    """Return whether that was asked for, and the allocator tells."""
-    return _Notes.folder is not None and free_bytes() is not None
+    """Return whether anything is."""
+    return _Notes.folder is not None
 
 
 def noting(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a collate function that notes what is free once its batch is made, where that was asked for."""
-    return collate if _Notes.folder is None or not is_noted() else _Noting(collate, _Notes.folder)
+    """Return a collate function that notes what is free once its batch is made, where anything is noted."""
+    return collate if _Notes.folder is None else _Noting(collate, _Notes.folder)
 
 
 def free_bytes() -> int | None:
@@ -78,13 +78,15 @@ def read(folder: Path, pid: int) -> int | None:
 
 
 def note() -> None:
-    """Note what is free in this process, where that was asked for."""
-    free = free_bytes() if _Notes.folder is not None else None
-    if free is not None and _Notes.folder is not None:
-        _write(_Notes.folder, free)
+    """Note what is free in this process, where anything is noted."""
+    if _Notes.folder is not None:
+        _write(_Notes.folder)
 
 
-def _write(folder: str, free: int) -> None:
+def _write(folder: str) -> None:
+    free = free_bytes()
+    if free is None:
+        return
     with contextlib.suppress(OSError):  # no room for a number is no reason to end a trial
         descriptor = os.open(f"{folder}/{FILE_PREFIX}{os.getpid()}", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -105,9 +107,7 @@ class _Noting:
         batch = self.inner(samples)
         began = time.monotonic()
         if began >= self._next:
-            free = free_bytes()
-            if free is not None:
-                _write(self._folder, free)
+            _write(self._folder)
             ended = time.monotonic()
             self._next = ended + max(_EVERY_SECONDS, _SHARE * (ended - began))
         return batch
