@@ -151,7 +151,8 @@ def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:
 def test_what_an_allocator_keeps_free_is_no_leak() -> None:
     """New tensors of 1 MiB that nobody keeps: whatever grows is called the allocator's, and ends after 150 batches.
 
-    With glibc before 2.38 workers come to hold 32 MiB more in one of two trials at least; a later one, or another allocator, gives nothing to tell.
+    With glibc before 2.38 workers hold 32 MiB more in one of two trials at least; a later one, or another allocator,
+    gives nothing to tell.
     """
     with supervisor("Fragmenting") as running:
         records = looked_at(running, 2, seconds=3.0)
