@@ -45,7 +45,7 @@ def trial(
             block=0,
             phase="threads" if one_thread else "screen",
             config=LoaderConfig.normalised(batch_size=8, num_workers=num_workers, prefetch_factor=prefetch_factor),
-            measurement=Measurement(max_seconds=1.5, real_epoch_seconds=0.0),
+            measurement=Measurement(max_seconds=2.5, real_epoch_seconds=0.0),
             consumer=Consumer(),
             one_thread=one_thread,
         )

@@ -381,11 +381,20 @@ def test_without_workers_the_process_itself_counts() -> None:
 def test_counting_costs_a_core_a_thousandth_at_most() -> None:
     """After a count that takes 3 ms there is none for 3 s: 10 s of windows have four at most, or 0.1 % of a core."""
     lab = Scripted({1: Threads(alive=1, runnable=1)}, costs=0.003)
-    counter = ThreadCounter(lambda: lab.now, lab.threads)
+    counter = ThreadCounter(lambda: lab.now, lab.threads, lambda: lab.now)
     counter.begin(1, ())
     lab.glance(counter, 10.0)
     assert 3 <= len(lab.read) <= 4
     assert (len(lab.read) - 1) * 0.003 <= COST_SHARE * 10.0
+
+
+def test_a_count_that_waits_for_a_cpu_is_not_the_rarer_for_it() -> None:
+    """Counts that wait 50 ms for their turn and run for 0.1 ms are still made five times a second."""
+    lab = Scripted({1: Threads(alive=1, runnable=1)}, costs=0.05)
+    counter = ThreadCounter(lambda: lab.now, lab.threads, lambda: 0.0001 * len(lab.read))
+    counter.begin(1, ())
+    lab.glance(counter, 3.0)
+    assert counter.measured().samples >= 15
 
 
 def test_many_workers_are_known_by_some_of_them() -> None:

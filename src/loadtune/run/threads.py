@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from loadtune.record.results import ThreadMeasurement
 APART_SECONDS = 0.15
 """Between two counts at least; they come with the glances, so that a second of windows has four or five."""
 COST_SHARE = 1 / 1000
-"""A count that took t seconds is the last one for t divided by this, so that counting costs a core no more than it."""
+"""A count that took t seconds of a CPU is the last one for t divided by this, so that counting costs no more than it."""
 MOST_WORKERS = 16
 """Workers that are looked at; more are taken to be like these."""
 _STAT_BYTES = 512
@@ -63,10 +64,18 @@ class ThreadCounter:
     Args:
         clock: Gives seconds.
         read: Gives the threads of a process.
+        cpu_clock: Gives the seconds that this thread has run: among more threads than CPUs, which is what is to be
+            counted, a count mostly waits for its turn, and that costs nobody anything.
     """
 
-    def __init__(self, clock: Callable[[], float], read: Callable[[int], Threads | None] = read_threads) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        read: Callable[[int], Threads | None] = read_threads,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._read = read
         self._trial: int | None = None
         self._workers: Sequence[int] = ()
@@ -89,9 +98,10 @@ class ThreadCounter:
         began = self._clock()
         if self._trial is None or began < self._not_before:
             return
+        cpu_began = self._cpu_clock()
         main = self._read(self._trial)
         loading = [self._read(pid) for pid in self._looked_at]
-        self._not_before = began + max(APART_SECONDS, (self._clock() - began) / COST_SHARE)
+        self._not_before = began + max(APART_SECONDS, (self._cpu_clock() - cpu_began) / COST_SHARE)
         there = [seen for seen in loading if seen is not None]
         if main is None or len(there) < len(loading):
             return  # the windows are over
