@@ -8,6 +8,7 @@ import pickle
 import tempfile
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,14 +101,15 @@ class Swelling(Dataset[Any]):
 class Hoarding(Dataset[Any]):
     """Keeps what it makes, 32 MiB a sample, in workers alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, everywhere: bool = False) -> None:
+        self.everywhere = everywhere
         self.kept: list[bytearray] = []
 
     def __len__(self) -> int:
         return 2000
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        if get_worker_info() is not None:
+        if self.everywhere or get_worker_info() is not None:
             self.kept.append(bytearray(b"x") * (32 * MIB))
         return torch.zeros(4)
 
@@ -122,3 +124,39 @@ def in_a_list() -> loadtune.Workload:
 
 def hoarding() -> Hoarding:
     return Hoarding()
+
+
+def hoarding_everywhere() -> Hoarding:
+    return Hoarding(everywhere=True)
+
+
+def hoarding_when_built() -> Hoarding:
+    """Take 3 GiB before there is a data set."""
+    whole = Hoarding(everywhere=True)
+    for index in range(96):
+        _ = whole[index]
+    return whole
+
+
+class OpensAtFirst(Dataset[Any]):
+    """Opens its file at the first sample, as data sets for spawned workers are advised to."""
+
+    file: Any = None
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if self.file is None:
+            self.file = Path(__file__).open("rb")  # noqa: SIM115 - that it stays open is the point
+        return torch.full((4,), float(index))
+
+
+def opens_at_first() -> OpensAtFirst:
+    return OpensAtFirst()
+
+
+def opens_when_built() -> OpensAtFirst:
+    made = OpensAtFirst()
+    _ = made[0]
+    return made

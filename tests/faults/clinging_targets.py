@@ -74,6 +74,21 @@ def hanging(seconds: str) -> Dataset[Any]:
     return Clinging(os.devnull, in_trial=False)
 
 
+class Closing(Dataset[Any]):
+    """Closes what is not its own at each sample."""
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> int:
+        os.closerange(3, 1024)
+        return index
+
+
+def closing_at_samples() -> Dataset[Any]:
+    return Closing()
+
+
 def closing() -> Dataset[Any]:
     """Close what is not its own, as programs do that want to be daemons."""
     os.closerange(3, 1024)

@@ -35,8 +35,15 @@ def host_of(target: str, *, timeout: float = 60.0, **arguments: str) -> Iterator
         yield running
 
 
-def setup_of(target: str, *, warm_seconds: float = 0.0, **arguments: str) -> Setup:
-    return Setup(target=target, arguments=arguments, device="cpu", seed=0, warm_seconds=warm_seconds)
+def setup_of(target: str, *, warm_seconds: float = 0.0, worker_counts: tuple[int, ...] = (), **arguments: str) -> Setup:
+    return Setup(
+        target=target,
+        arguments=arguments,
+        device="cpu",
+        seed=0,
+        warm_seconds=warm_seconds,
+        worker_counts=worker_counts,
+    )
 
 
 def asked(*, measurement: Measurement = QUICK, step: float = 0.0, seed: int = 0, **settings: Any) -> TrialRequest:

@@ -76,8 +76,12 @@ def test_what_others_have_is_no_leftover(tmp_path: Path) -> None:
     os.chown(tmp_path / "of-another-user", 12345, 12345)
     (tmp_path / "new").write_bytes(b"x" * 5000)
     (tmp_path / f"torch_{os.getpid()}_1_1").touch()  # of a process that runs
+    (tmp_path / f"torch_{2**22 + 1}_1_1").touch()  # of one that is gone and was no process of the trial
     left = leftovers.after([])
     assert left is not None
     assert left == LeftBehind(shm_files=1, shm_bytes=left.shm_bytes, shm_names=("new",))
     block = os.statvfs(tmp_path).f_frsize
     assert left.shm_bytes == -(-5000 // block) * block, "whole blocks of this file system"
+    of_the_trial = leftovers.after([2**22 + 1])
+    assert of_the_trial is not None
+    assert set(of_the_trial.shm_names) == {"new", f"torch_{2**22 + 1}_1_1"}

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from hard_targets import LEFT
-from single_trials import asked, trial_host
+from single_trials import HARD, asked, setup_of, trial_host
 
 from faults import TARGETS, until
 from loadtune.measure.witness import FILE_PREFIX
 from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.scratch import Scratch
+from loadtune.run.supervisor import Supervisor
 
 pytestmark = pytest.mark.shared_memory
 
@@ -33,6 +34,15 @@ def test_nothing_of_a_killed_worker_stays_in_shared_memory(context: str) -> None
     with trial_host("leaving") as running:
         record = running.run(asked(batch_size=8, num_workers=2, multiprocessing_context=context))
         assert record.status == "ok", record.failure_reason
+        assert left_in_shared_memory() == set()
+
+
+def test_nothing_of_a_worker_of_the_contents_check_stays_in_shared_memory() -> None:
+    """Workers that the check of the contents has killed leave as much as those of trials: it goes."""
+    setup = setup_of(f"{HARD}:leaving", worker_counts=(0, 2))
+    with Supervisor(setup, trial_timeout_seconds=60.0) as running:
+        assert running.probe.contents is not None
+        assert running.probe.contents.checksums is not None, running.probe.contents.skipped
         assert left_in_shared_memory() == set()
 
 

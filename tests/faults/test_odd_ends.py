@@ -78,9 +78,10 @@ def test_a_factory_that_hangs_is_ended_and_says_where_it_stood() -> None:
     assert "most recent call first" in (raised.value.hint or "")
 
 
-def test_a_target_that_closes_the_line_is_told_so() -> None:
-    """os.closerange while the target is built: the error says which descriptors were closed, and no exit code."""
-    setup = msgspec.structs.replace(setup_of(f"{CLINGING}:closing"), probe=False)
+@pytest.mark.parametrize(("name", "probe"), [("closing", False), ("closing_at_samples", True)])
+def test_a_target_that_closes_the_line_is_told_so(name: str, *, probe: bool) -> None:
+    """os.closerange while the target is built or loaded from: the error says what was closed, and no exit code."""
+    setup = msgspec.structs.replace(setup_of(f"{CLINGING}:{name}"), probe=probe)
     with TrialHost(setup) as host, pytest.raises(TargetError, match="closes descriptors that are not its own"):
         host.ready()
 

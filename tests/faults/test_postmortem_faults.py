@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cgroup_lab import NoGroups, nest, set_memory
-from one_by_one import records, request
+from one_by_one import BROKEN, records, request, setup
 
 from faults import can_mount
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import TrialRecord
+from loadtune.run.supervisor import Supervisor
 
 MIB = 2**20
 SCRIPT = str(Path(__file__).parent / "one_by_one.py")
@@ -127,6 +129,43 @@ def test_a_worker_killed_for_memory_is_told_from_the_counters() -> None:
     assert seen["host_limit_bytes"] == 900 * MIB
     assert seen["alone"] is None
     assert "--num-workers 1" in killed["failure_advice"]
+
+
+@pytest.mark.parametrize(
+    ("name", "process"),
+    [("hoarding_everywhere", "loaded the first samples of"), ("hoarding_when_built", "builds the data set")],
+)
+def test_a_data_set_that_is_killed_for_memory_before_any_trial_is_told_from_the_counters(
+    name: str, process: str, tmp_path: Path
+) -> None:
+    """Under 900 MiB the kernel ends the process that looks at it or builds it: the error says so, with the limit."""
+    words = ("sweep", f"{BROKEN}:{name}", "--batch-size", "8", "--num-workers", "0", "--time-budget", "20s")
+    try:
+        with nest("memory") as groups:
+            set_memory(groups, 900 * MIB)
+            command = groups.command(sys.executable, "-m", "loadtune", *words, "--output", str(tmp_path / "run"))
+            ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    except NoGroups as none:
+        pytest.skip(str(none))
+    assert ended.returncode == 2, ended.stderr
+    assert not (tmp_path / "run").exists()
+    said = " ".join(ended.stderr.split())
+    assert f"the process that {process}" in said
+    assert "was killed by SIGKILL" in said
+    assert "by the kernel, at 900 MiB of 900 MiB of memory" in said
+    assert "a smaller batch" in said
+
+
+def test_a_data_set_that_opens_its_file_at_the_first_sample_is_sent_to_spawned_workers() -> None:
+    """What the first look opens is not open in what is sent; what is open from the beginning is named."""
+    seen = []
+    for name in ("opens_at_first", "opens_when_built"):
+        wanted = msgspec.structs.replace(setup(name), start_methods=("spawn",))
+        with Supervisor(wanted, trial_timeout_seconds=20.0) as running:
+            seen.append(running.probe.unpicklable)
+    lazily, early = seen
+    assert lazily is None
+    assert (early or "").startswith("dataset.file (BufferedReader): TypeError")
 
 
 @pytest.mark.skipif(not can_mount(), reason="this machine lets no test mount a file system of its own")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtune.measure.aside import AsideDiedError, AsideError, aside
+from loadtune.measure.aside import LINE_CLOSED_CODE, AsideDiedError, AsideError, aside
 from loadtune.measure.open_files import descriptors, offset, open_anew, opened_since
 
 
@@ -66,6 +66,21 @@ def test_a_helper_that_holds_the_line_delays_nothing() -> None:
         aside(partial(start, lambda: os._exit(7)), within_seconds=8)
     assert os.waitstatus_to_exitcode(died.value.status) == 7
     assert time.monotonic() - began < 8
+
+
+def test_a_process_whose_line_was_closed_says_so_and_writes_nowhere_else(tmp_path: Path) -> None:
+    """After os.closerange its descriptor is a file of its own: nothing is written there, and the exit code tells."""
+
+    def close() -> None:
+        os.closerange(3, 1024)
+        for number in range(8):
+            os.open(tmp_path / str(number), os.O_CREAT | os.O_WRONLY)
+        time.sleep(0.2)
+
+    with pytest.raises(AsideDiedError) as died:
+        aside(close, within_seconds=30)
+    assert os.waitstatus_to_exitcode(died.value.status) == LINE_CLOSED_CODE
+    assert {path.stat().st_size for path in tmp_path.iterdir()} == {0}
 
 
 def test_files_are_found_that_were_opened_for_reading(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_threads_are_counted_over_all_windows_and_no_pause(tmp_path: Path) -> No
         scene=Scene(),
         config=CONFIG,
     )
-    order = RunTrial(request=asked(), scratch=host.scratch, fork=True)
+    order = RunTrial(request=asked(), fork=True)
     assert trial.follow(order) == measured.steady
     pace = -(-APART_SECONDS // GLANCE_SECONDS) * GLANCE_SECONDS
     assert abs(trial.threads.measured().samples - 2 / pace) <= 1

@@ -41,7 +41,7 @@ from loadtune.run.watch import Patience, RunningTrial
 
 CONFIG = LoaderConfig.normalised(batch_size=8, num_workers=2)
 REQUEST = make_request(CONFIG)
-ORDER = RunTrial(request=REQUEST, scratch="/nowhere", fork=True)
+ORDER = RunTrial(request=REQUEST, fork=True)
 IN_WORKER = "Caught ValueError in DataLoader worker process 0.\nValueError: bad luck"
 RAISED = Raised(type_name="ValueError", message=IN_WORKER, traceback_tail="", suspects=3)
 

@@ -267,6 +267,30 @@ def test_the_step_after_a_death_is_that_of_its_signal(
     assert ("dmesg" in advised) == (ended.signal == "SIGKILL")
 
 
+def test_a_kill_that_the_kernel_did_not_count_is_not_put_down_to_memory() -> None:
+    """Where the counters stood still somebody else sent SIGKILL, and memory is not advised on."""
+    ended = ProcessEnd(worker=1, signal="SIGKILL")
+    advised = advice(
+        "worker_killed", LoaderConfig(batch_size=4), make_probe(), FailureEvidence(workers=(ended,), oom_kills=0)
+    )
+    assert advised.startswith("find out who sends SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("dataset.file (BufferedReader): TypeError: cannot pickle", "make dataset.file in the worker, at the first"),
+        ("dataset.lock (lock): TypeError: cannot pickle '_thread.lock' object", "make dataset.lock in the worker"),
+        ("dataset.f (function <lambda>): PicklingError: Can't pickle", "Replace lambdas"),
+        ("dataset (Local): AttributeError: Can't pickle local object 'f.<locals>.Local'", "Replace lambdas"),
+    ],
+)
+def test_what_is_open_is_made_in_the_worker_and_what_is_code_moves_to_a_module(told: str, words: str) -> None:
+    """Files and locks cannot be replaced by functions of a module."""
+    config = LoaderConfig(batch_size=4, num_workers=1, multiprocessing_context="spawn")
+    assert advice("pickle", config, make_probe(unpicklable=told), FailureEvidence()).startswith(words)
+
+
 GROUP = """Caught ExceptionGroup in DataLoader worker process 0.
   + Exception Group Traceback (most recent call last):
   |   File "/mine.py", line 3, in __getitem__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,16 @@ def test_a_batch_lost_by_a_workers_feeder_thread_is_why_a_trial_hangs(last: str,
     found = postmortem.hung(6, stalled=False, batches=0, stands=(), stderr=FEEDER.format(last))
     assert (found.kind, found.hung) == (kind, True)
     assert found.reason.endswith(f"; a worker lost its batch: {last}")
+
+
+@pytest.mark.parametrize(("kills", "said"), [(0, False), (1, True), (None, False)])
+def test_the_death_of_a_helper_for_want_of_memory_is_told_beside_its_symptom(kills: int | None, *, said: bool) -> None:
+    """A worker that loses the process that serves it says what it saw; that the kernel killed one is added."""
+    seen = FailureEvidence(oom_kills=kills, host_peak_bytes=4 * GIB, host_limit_bytes=4 * GIB, host_limit_source="a")
+    failure = Failure(kind="worker_error", reason="sample 3 raised EOFError")
+    found = confirmed(failure, seen, LoaderConfig(batch_size=4, num_workers=1))
+    words = "meanwhile the kernel killed 1 process for want of memory, at 4.0 GiB of 4.0 GiB of memory (a)"
+    assert found == replace(failure, reason=f"{failure.reason}; {words}" if said else failure.reason)
 
 
 KILLED = Failure(kind="worker_killed", reason="worker 2 was killed by SIGKILL")

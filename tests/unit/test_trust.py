@@ -159,6 +159,21 @@ def test_ties_under_noise_are_not_called_no_faster() -> None:
     assert re.search(r"[+−-]\d+ % to \+\d+ %|\d others? (is|are) not told apart", reason)
 
 
+def test_a_baseline_outside_what_was_asked_for_is_said_to_be_faster() -> None:
+    """Where it is four times as fast beyond any noise, that is not "not told from chance": it was not asked for."""
+    source = random.Random(5)
+    records = [
+        a_record(config, [rate * math.exp(source.gauss(0, 0.01))] * 2, order=9 * block + at, block=block, phase="race")
+        for block in range(4)
+        for at, (config, rate) in enumerate(((BASE, 8000.0), (GRID[2], 2000.0), (GRID[4], 1000.0)))
+    ]
+    asked, seen = (GRID[2], GRID[4]), a_probe()
+    rows = summarise(records, (BASE, *asked), seen)
+    choice = choose(rows, records, limits=MemoryLimits(), tie=0.02, probe=seen, eligible=asked)
+    assert choice.unasked == {"b64-w0"}
+    assert re.search(r"; faster, but not asked for: 0 workers \(3\.9 ×, 3\.\d × to 4\.\d ×\)$", chosen_reason(choice))
+
+
 def short_epochs(gains: tuple[float, ...], baseline_drops: bool) -> Choice:  # noqa: FBT001
     """Runs of a short epoch without and with the last batch dropped, the latter faster by these factors."""
     records = [

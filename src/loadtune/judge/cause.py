@@ -27,6 +27,8 @@ TELLING_FILES_SHARE = 0.5
 """Of the limit: below it they explain no symptom. Between two counts there may be as many batches again."""
 _OF_FILES: tuple[FailureKind, ...] = ("worker_killed", "worker_error", "user_error")
 """Kinds that a lack of descriptors may be taken for: what the main process sees is the end of a connection."""
+_OF_KILLS: tuple[FailureKind, ...] = ("worker_error", "user_error", "hung")
+"""Kinds that the death of another process may bring about: of one that serves samples, or of a pool."""
 _ALLOCATING = re.compile(r"CU(BLAS|DNN)_STATUS_ALLOC_FAILED")
 
 
@@ -34,7 +36,16 @@ def confirmed(failure: Failure, evidence: FailureEvidence, config: LoaderConfig)
     """Return the failure with the kind that the evidence speaks for, and its figures in the reason."""
     if failure.kind is None:
         return failure
-    return _open_files(_by_machine(failure, evidence, config), evidence)
+    return _open_files(_beside_a_kill(_by_machine(failure, evidence, config), evidence), evidence)
+
+
+def _beside_a_kill(failure: Failure, evidence: FailureEvidence) -> Failure:
+    """Add to a symptom that the kernel killed for want of memory: a process that the data set uses, most likely."""
+    if failure.kind not in _OF_KILLS or not evidence.oom_kills:
+        return failure
+    s = "" if evidence.oom_kills == 1 else "es"
+    words = f"meanwhile the kernel killed {evidence.oom_kills} process{s} for want of memory, {memory_words(evidence)}"
+    return replace(failure, reason=f"{failure.reason}; {words}")
 
 
 def _by_machine(failure: Failure, evidence: FailureEvidence, config: LoaderConfig) -> Failure:
@@ -53,13 +64,21 @@ def _killed(failure: Failure, evidence: FailureEvidence) -> Failure:
     victim = next((end for end in ended if end.signal == "SIGKILL"), None)
     if victim is None:
         return failure
-    used = f"{format_bytes(evidence.host_peak_bytes)} of {format_bytes(evidence.host_limit_bytes)}"
     if memory_ran_out(evidence):
-        source = f" ({evidence.host_limit_source})" if evidence.host_limit_source else ""
-        return replace(failure, kind="host_oom", reason=f"the kernel killed {victim.who} at {used} of memory{source}")
+        return replace(failure, kind="host_oom", reason=f"the kernel killed {victim.who} {memory_words(evidence)}")
     known = evidence.oom_kills is not None
-    doubt = "the kernel counts no process killed for want of memory" if known else f"memory stood at {used}"
+    doubt = "the kernel counts no process killed for want of memory" if known else f"memory stood at {_used(evidence)}"
     return replace(failure, reason=f"{failure.reason}; {doubt}, so something else sent it")
+
+
+def memory_words(evidence: FailureEvidence) -> str:
+    """Return ``at 1.9 GiB of 2 GiB of memory (cgroup v1 /a memory.limit_in_bytes)``."""
+    source = f" ({evidence.host_limit_source})" if evidence.host_limit_source else ""
+    return f"at {_used(evidence)} of memory{source}"
+
+
+def _used(evidence: FailureEvidence) -> str:
+    return f"{format_bytes(evidence.host_peak_bytes)} of {format_bytes(evidence.host_limit_bytes)}"
 
 
 def memory_ran_out(evidence: FailureEvidence) -> bool:

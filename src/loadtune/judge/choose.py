@@ -40,6 +40,8 @@ class Choice:
     """Of every other row within the limits over the chosen."""
     over_limits: Mapping[str, Difference] = field(default_factory=dict)
     """Of every measured row that is over a limit over the chosen."""
+    unasked: frozenset[str] = frozenset()
+    """Rows that could not be chosen, as their settings are not among the values asked for."""
     tie: float = 0.0
     """Rates no further apart than this share count as equal."""
     verified: bool = False
@@ -91,7 +93,9 @@ def choose(
     chosen = settled(cheapest, final, game, usual=probe.baseline.drop_last, tie=tie)
     if _same_epoch(chosen, fastest) or is_sibling(game, chosen, fastest, tie=tie):
         fastest = chosen
-    return _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
+    choice = _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
+    unasked = frozenset(row.config_id for row in judged if eligible is not None and row.config not in eligible)
+    return replace(choice, unasked=unasked)
 
 
 def _may_be_chosen(

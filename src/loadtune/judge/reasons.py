@@ -12,7 +12,7 @@ from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import Finding, Interval, TrialResult
-from loadtune.units import format_bytes, format_estimate, format_rate
+from loadtune.units import format_bytes, format_estimate, format_rate, format_ratio
 
 _AGAIN = ("not measured again", "measured again only once")
 """Of a row with fewer fresh trials than stand alone, by their number."""
@@ -139,11 +139,12 @@ def _no_faster(choice: Choice, chosen: TrialResult, fastest: TrialResult) -> str
 def difference_words(ahead: Difference) -> str:
     """Return ``+3.1 %, −10 % to +18 %``: a difference with its 95 % interval."""
     ends = ahead.ratio()
-    return f"{100 * (ends.estimate - 1):+.1f} %, {_percent(ends.low)} to {_percent(ends.high)}"
+    middle = f"{100 * (ends.estimate - 1):+.1f} %" if ends.estimate < MOST_PERCENT else _percent(ends.estimate)
+    return f"{middle}, {_percent(ends.low)} to {_percent(ends.high)}"
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.0f} %" if ratio < MOST_PERCENT else f"{ratio:.0f} ×"
+    return f"{100 * (ratio - 1):+.0f} %" if ratio < MOST_PERCENT else format_ratio(ratio)
 
 
 def _is_no_faster(ahead: Difference, tie: float) -> bool:
@@ -171,13 +172,14 @@ def _seen_faster(choice: Choice, chosen: TrialResult, others: Mapping[LoaderConf
     if not higher:
         return ""
     config, ahead = max(higher.items(), key=lambda item: item[1].log_ratio)
+    is_told = ahead.ratio().low > 1 + choice.tie
+    if is_told and all(row.config_id in choice.unasked for row in choice.rows if row.config.steady == config):
+        return f"faster, but not asked for: {apart(config, chosen.config)} ({difference_words(ahead)})"
     fresh = max((row.fresh_trials for row in choice.rows if row.config.steady == config), default=0)
     again = f", {_AGAIN[fresh]}" if choice.verified and fresh < MIN_FRESH else ""
     more = f" and {counted(len(higher) - 1, 'other')}" if len(higher) > 1 else ""
-    return (
-        f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{again}), which this noise does "
-        "not tell from chance"
-    )
+    doubt = "the best of so many rows may do by chance" if is_told else "this noise does not tell from chance"
+    return f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{again}), which {doubt}"
 
 
 def _price(chosen: TrialResult, fastest: TrialResult) -> str:

@@ -16,6 +16,9 @@ _MIB = 2**20
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
 """Signals that a process brings about by what it does, native code at that."""
 
+_OF_CODE = re.compile(r"\((function|type|method)\b|local object|Can't get (local )?attribute|nested too deeply")
+"""In the words on what cannot be pickled: a function or a class is at fault, or how parts hang together."""
+
 
 def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str:
     """Return the next step for a configuration that failed.
@@ -100,6 +103,17 @@ def _device_memory(config: LoaderConfig, _probe: Probe, _evidence: FailureEviden
     return f"try --batch-size {config.batch_size // 2}" if config.batch_size and config.batch_size > 1 else None
 
 
+def _pickle(_config: LoaderConfig, probe: Probe, _evidence: FailureEvidence) -> str | None:
+    """What is open, or is a lock, is made anew in each worker; functions and classes are what the page begins with."""
+    told = probe.unpicklable
+    if told is None or _OF_CODE.search(told):
+        return None
+    return (
+        f"make {told.partition(' (')[0]} in the worker, at the first sample, and leave it out of the pickle: "
+        "__getstate__"
+    )
+
+
 def _process(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
     """By what its samples did alone, else by how the process ended."""
     alone, ended = evidence.alone, evidence.trial or next(iter(evidence.workers), None)
@@ -111,14 +125,14 @@ def _process(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) ->
         return f"load the sample by itself, without a loader: dataset[{alone.sample}]"
     if alone is not None and alone.all_well:
         return "look at what only workers do: open files and clients in the worker, on first use"
-    return _by_its_end(ended) if ended is not None else None
+    return _by_its_end(ended, evidence) if ended is not None else None
 
 
-def _by_its_end(ended: ProcessEnd) -> str | None:
-    """Return what to do about an end; None for SIGKILL, which the kinds' pages begin with."""
+def _by_its_end(ended: ProcessEnd, evidence: FailureEvidence) -> str | None:
+    """Return what to do about an end; None for SIGKILL that nobody counts, which the kinds' pages begin with."""
     if ended.signal is None:
         return f"find what ends {ended.who} with exit code {ended.exit_code}: the data set, or a library, calls exit"
-    if ended.signal == "SIGKILL":
+    if ended.signal == "SIGKILL" and evidence.oom_kills is None:
         return None
     if ended.signal in _CRASHES:
         return (
@@ -133,6 +147,7 @@ _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | 
     "host_oom": _host_memory,
     "open_files": _open_files,
     "device_oom": _device_memory,
+    "pickle": _pickle,
     "worker_error": _process,
     "worker_killed": _process,
     "trial_killed": _process,

@@ -20,7 +20,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from loadtune.describe.workload import Workload
-from loadtune.measure import page_cache
+from loadtune.measure import page_cache, witness
 from loadtune.measure.aside import aside
 from loadtune.measure.fetch import of_one
 from loadtune.measure.fingerprints import Fingerprint, fingerprint, seed_all
@@ -187,7 +187,7 @@ def _by_workers(task: _Task, anew: Sequence[OpenFile], watched: _Watched) -> lis
         anew: Files that each worker opens again for itself.
         watched: Files whose offsets are looked at now and then.
     """
-    start = WorkerStart(task.workload.worker_init_fn, os.getpid(), notes=page_cache.place())
+    start = WorkerStart(task.workload.worker_init_fn, os.getpid(), notes=page_cache.place(), stands=witness.place())
     # Neighbours go to different workers: the first loads the even places, the second the odd ones, at one time. Each
     # has all of its places in one batch, so that it waits for nobody in between.
     shares = [list(range(worker, len(task.indices), WORKERS)) for worker in range(WORKERS)]

@@ -25,10 +25,10 @@ def collect(pid: int, within_seconds: float = LEFT_SECONDS) -> int | None:
         left = deadline - time.monotonic()
         if left <= 0:
             return None
-        _sleep_until_it_ends(pid, left)
+        sleep_until_it_ends(pid, left)
 
 
-def _sleep_until_it_ends(pid: int, most_seconds: float) -> None:
+def sleep_until_it_ends(pid: int, most_seconds: float) -> None:
     """Return when the process has ended, or after a moment where the system cannot tell."""
     try:
         death = os.pidfd_open(pid)

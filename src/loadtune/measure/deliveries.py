@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from loadtune.describe.workload import Workload
-from loadtune.measure import page_cache
+from loadtune.measure import page_cache, witness
 from loadtune.measure.fingerprints import Fingerprint, fingerprint, seed_all
 from loadtune.measure.lifeline import WorkerStart
 from loadtune.measure.stream import StandIn
@@ -121,7 +121,7 @@ def look(
 
 
 def _reports(workload: Workload, count: int, seconds: float, seed: int | None) -> list[Report]:
-    start = WorkerStart(workload.worker_init_fn, os.getpid(), notes=page_cache.place())
+    start = WorkerStart(workload.worker_init_fn, os.getpid(), notes=page_cache.place(), stands=witness.place())
     loader = DataLoader(
         _Reporter(workload, seconds, seed),
         batch_size=None,

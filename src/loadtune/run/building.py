@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from loadtune.errors import TargetError
+from loadtune.measure.aside import LINE_CLOSED_CODE
 from loadtune.measure.witness import ASK
 from loadtune.run import stands
 from loadtune.run.protocol import Setup
@@ -19,8 +20,6 @@ LEAST_BUILD_SECONDS = 300.0
 """It may always take this long, however short trials are."""
 CONTENTS_SECONDS = 30.0
 """For what is looked at when the data set is there: its contents are, for less than that."""
-LINE_CLOSED_CODE = 87
-"""Exit code of a trial host whose line to the sweep was closed by what it built."""
 LINE_CLOSED = (
     "found its line to loadtune closed: the target's code closes descriptors that are not its own, "
     "as os.closerange does; have it close those that it opened"
@@ -39,7 +38,11 @@ def patience_seconds(setup: Setup) -> float:
 
 
 def closed_its_line(status: int) -> bool:
-    """Return whether a trial host ended for want of its line, from its status as the kernel encodes it."""
+    """Return whether a process that ran the target's code ended for want of its line.
+
+    Args:
+        status: As the kernel encodes it.
+    """
     return status == LINE_CLOSED_CODE << 8
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loadtune.measure import page_cache
+from loadtune.measure import page_cache, witness
 from loadtune.record.contents import Contents
 from loadtune.run.protocol import Setup
 
@@ -59,6 +59,7 @@ def _check(probe: Probe, source: Source, setup: Setup, files: Sequence[OpenFile]
     from loadtune.measure.contents import check  # noqa: PLC0415 - only where it is asked for
 
     page_cache.begin(setup.notes)
+    witness.begin(setup.scratch)  # by its note the files of a worker that is killed are known, and go
     methods = {method or multiprocessing.get_start_method() for method in setup.start_methods}
     counts = {*setup.worker_counts, source.baseline.num_workers}
     return check(source, probe, counts=counts, files=files, forks="fork" in methods, seed=setup.seed)

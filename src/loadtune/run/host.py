@@ -17,10 +17,11 @@ import msgspec
 from loadtune.errors import OutputError, TargetError, TrialHostError, UsageError
 from loadtune.measure.witness import BEATS_BYTES
 from loadtune.record.results import Probe
-from loadtune.run import building, guardian, postmortem
+from loadtune.run import building, guardian
 from loadtune.run.leftovers import names, sweep_up
 from loadtune.run.process import kill_marked, kill_tree
 from loadtune.run.protocol import Channel, Message, Ready, Setup, Started, Unusable
+from loadtune.run.scene import Scene
 from loadtune.run.scratch import Scratch
 
 ABANDONED_SECONDS = 10.0
@@ -88,18 +89,19 @@ class TrialHost:
         self._pid: int | None = None
         """Of the host, a child of the process that was started here; see ``run.guardian``."""
         self._scratch = Scratch()
+        self._scene = Scene()
         self._in_shm_before = names()
         self._beats = _temporary_file(BEATS_BYTES)
         self.channel, there = Channel.pair()
         with there:
             environment = {**os.environ, _MARK: self.scratch}
             self._process = start((there.fileno(), self._beats.fileno()), self._stderr, environment)
-        self.channel.send(msgspec.structs.replace(setup, beats=self._beats.fileno()))
+        self.channel.send(msgspec.structs.replace(setup, beats=self._beats.fileno(), scratch=self.scratch))
         self._patience_seconds = building.patience_seconds(setup)
 
     @property
     def scratch(self) -> str:
-        """Directory for the trials' temporary files, removed with the host."""
+        """Directory for the temporary files of what runs in the host, removed with it."""
         return str(self._scratch.path)
 
     @property
@@ -119,7 +121,7 @@ class TrialHost:
             answer = self._answer()
         except EOFError:
             status = self.wait(ABANDONED_SECONDS)
-            what = building.LINE_CLOSED if building.closed_its_line(status) else postmortem.ending(status)
+            what = building.LINE_CLOSED if building.closed_its_line(status) else self._scene.ending(status)
             raise TargetError(
                 f"the process that builds the data set {what}", hint=self.take_stderr().strip() or None
             ) from None
@@ -127,6 +129,7 @@ class TrialHost:
             raise (TargetError if answer.about_target else UsageError)(answer.message, hint=answer.hint)
         if not isinstance(answer, Ready):
             raise TrialHostError(f"the trial host answered {type(answer).__name__} where it should be ready")
+        self.tidy(self._in_shm_before)  # a worker may have been killed while the data set was looked at
         return answer.probe
 
     def _answer(self) -> Message:
@@ -189,10 +192,10 @@ class TrialHost:
         self._stderr.truncate(0)  # those who write go on behind a hole, so that their places keep their numbers
 
     def tidy(self, keep: Collection[str]) -> None:
-        """Remove what the processes of a trial that is over have left in shared memory.
+        """Remove what processes that are over have left in shared memory: of a trial, or of a look at the data set.
 
         Args:
-            keep: Names that were there before it.
+            keep: Names that were there before them.
         """
         sweep_up(self._scratch.path, keep=keep)
 

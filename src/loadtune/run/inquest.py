@@ -123,7 +123,7 @@ class Inquest:
         seconds = min(ALONE_SECONDS, left_seconds)
         if seconds <= 0:
             return failure
-        self._host.channel.send(Replay(request=request, scratch=self._host.scratch, batch=batch, seconds=seconds))
+        self._host.channel.send(Replay(request=request, batch=batch, seconds=seconds))
         self._until = clock() + seconds + _GRACE_SECONDS
         alone = self._replayed(clock, self._until + ABANDONED_SECONDS)
         if alone is None or self.evidence is None or not (alone.raised or alone.died):

@@ -90,7 +90,7 @@ class Leftovers:
             pids: Its processes, all of them killed.
         """
         alive = set(pids) - _dead(set(pids))
-        new = (name for name in sorted(names(self._shm) - self.before) if not _is_in_use(name))
+        new = (name for name in sorted(names(self._shm) - self.before) if not _is_of_another(name, pids))
         seen = ((name, self._own_bytes(name)) for name in new)
         files = {name: size for name, size in seen if size is not None}
         if not alive and not files:
@@ -112,10 +112,10 @@ class Leftovers:
         return seen.st_blocks * _BLOCK_BYTES if own else None
 
 
-def _is_in_use(name: str) -> bool:
-    """Return whether the process that a name is of still runs: another loader's, whose batch is on its way."""
+def _is_of_another(name: str, pids: Collection[int]) -> bool:
+    """Return whether a name is of a process, and of none of these: a batch of another loader, delivered or not."""
     found = _NAME.fullmatch(name)
-    return found is not None and _is_alive(int(found[1]))
+    return found is not None and int(found[1]) not in pids
 
 
 def _dead(pids: set[int]) -> set[int]:

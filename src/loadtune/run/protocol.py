@@ -32,6 +32,8 @@ class Setup(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Time for an untimed pass over the data set that fills the page cache, or finds the files; 0 is none."""
     beats: int | None = None
     """Descriptor of a file of 8 bytes, inherited by the host, that counts the batches; None is nobody counts."""
+    scratch: str | None = None
+    """A directory for what multiprocessing puts into files, and for stacks; whoever starts the host removes it."""
     notes: str | None = None
     """A file that those who read the data set note in which files they read; None is nowhere."""
     probe_timeout_seconds: float = 60.0
@@ -68,8 +70,6 @@ class RunTrial(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """To the host: run one trial."""
 
     request: TrialRequest
-    scratch: str
-    """A directory for what multiprocessing puts into files, and for stacks; the parent removes it."""
     fork: bool
     """Whether in a forked child; otherwise in the host itself, which then ends."""
 
@@ -129,7 +129,6 @@ class Replay(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """To the host: load the batch at which a trial without workers died once more, sample by sample, in a child."""
 
     request: TrialRequest
-    scratch: str
     batch: int
     """Its number in the trial's order of samples."""
     seconds: float

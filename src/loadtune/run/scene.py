@@ -11,10 +11,13 @@ from pathlib import Path
 
 import psutil
 
+from loadtune.judge import remedy
+from loadtune.judge.cause import memory_ran_out, memory_words
 from loadtune.record import cgroups, oom, shared_memory
 from loadtune.record.failure import Aftermath, FailureEvidence, ProcessEnd
 from loadtune.record.limits import least, memory_limits, read_process_limits
 from loadtune.record.mounts import read_text
+from loadtune.run import postmortem
 
 
 class Scene:
@@ -78,6 +81,18 @@ class Scene:
             host_free_bytes=int(psutil.virtual_memory().available),
             shm_free_bytes=min(free, default=None),
         )
+
+    def ending(self, status: int) -> str:
+        """Return how a process ended that gave no result, and that it was for want of memory where the kernel says so.
+
+        Args:
+            status: Of the process, as the kernel encodes it.
+        """
+        ended, words = postmortem.process_end(status), postmortem.ending(status)
+        seen = self.evidence(ended, Aftermath())
+        if ended.signal != "SIGKILL" or not memory_ran_out(seen):
+            return words
+        return f"{words}, by the kernel, {memory_words(seen)}; {remedy.first_step('host_oom')}"
 
     def _used_of_machine(self) -> int | None:
         """Return what is used of physical memory, where that is the limit: nobody else's is compared with it."""

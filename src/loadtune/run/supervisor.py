@@ -133,7 +133,7 @@ class Supervisor:
             if not self._host.is_alive():  # it was killed between two trials, by no fault of this one
                 self._restart()
             trial = self._trial(self._host, request, patience)
-            outcome = trial.follow(RunTrial(request=request, scratch=self._host.scratch, fork=True))
+            outcome = trial.follow(RunTrial(request=request, fork=True))
             if not self._host.is_alive():
                 # What was measured is kept first, whatever comes of this: the next trial tries again, and says so.
                 with contextlib.suppress(LoadtuneError):
@@ -143,7 +143,7 @@ class Supervisor:
             with TrialHost(self._again) as host:
                 host.ready()
                 trial = self._trial(host, request, patience)
-                return trial.follow(RunTrial(request=request, scratch=host.scratch, fork=False)), trial
+                return trial.follow(RunTrial(request=request, fork=False)), trial
         except LoadtuneError as error:
             return Failure(kind="user_error", reason=str(error)), None
 

@@ -13,7 +13,7 @@ from loadtune.record.results import ThreadMeasurement
 APART_SECONDS = 0.15
 """Between two counts at least; they come with the glances, so that a second of windows has four or five."""
 COST_SHARE = 1 / 1000
-"""A count that took t seconds of a CPU is the last one for t divided by this, so that counting costs no more than it."""
+"""A count that took t seconds of a CPU is the last for t divided by this, so that counting costs no more than it."""
 MOST_WORKERS = 16
 """Workers that are looked at; more are taken to be like these."""
 _STAT_BYTES = 512

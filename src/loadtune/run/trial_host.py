@@ -24,15 +24,21 @@ from typing import TYPE_CHECKING
 
 from loadtune.errors import LoadtuneError, TargetError
 from loadtune.measure import open_files, page_cache
-from loadtune.measure.aside import AsideDiedError, AsideError, AsideLateError, aside
+from loadtune.measure.aside import (
+    LINE_CLOSED_CODE,
+    AsideDiedError,
+    AsideError,
+    AsideLateError,
+    aside,
+    is_same,
+)
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.measure.witness import ASK
 from loadtune.record.failure import Aftermath
-from loadtune.run.building import LINE_CLOSED_CODE
+from loadtune.run import building
 from loadtune.run.content_check import with_contents
 from loadtune.run.leftovers import SEMAPHORES
 from loadtune.run.memory import read_process
-from loadtune.run.postmortem import ending
 from loadtune.run.process import adopt_orphans, children, end_orphans, native_threads, raise_open_files
 from loadtune.run.protocol import (
     Begin,
@@ -54,6 +60,7 @@ from loadtune.run.protocol import (
     Trying,
     Unusable,
 )
+from loadtune.run.scene import Scene
 from loadtune.run.spare import Spare
 from loadtune.run.step_orders import run_step
 from loadtune.units import as_utf8, words_of
@@ -89,16 +96,9 @@ def main(descriptor: int, parent: int) -> None:
         setup = channel.receive()
         if isinstance(setup, Setup) and (prepared := _prepare(channel, setup)) is not None:
             _serve(channel, *prepared, setup)
-    if not _is_same(descriptor, line):
+    if not is_same(descriptor, line):
         os._exit(LINE_CLOSED_CODE)
     channel.close()
-
-
-def _is_same(descriptor: int, seen: os.stat_result) -> bool:
-    """Return whether a descriptor is what it was: code that is imported may close what is not its own."""
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), seen)
-    return False
 
 
 def _serve(channel: Channel, source: Source, own: Sequence[int], setup: Setup) -> None:
@@ -198,6 +198,7 @@ def _probe(source: Source, setup: Setup, reason: str | None) -> Probe:
     """Look at the data set in a child, so that neither the device nor the data set is touched in this process."""
     if reason is not None:
         return _probe_here(source, setup, reason)
+    scene = Scene()
     try:
         seen = aside(
             partial(_probe_or_error, source, setup), within_seconds=setup.probe_timeout_seconds + setup.warm_seconds
@@ -207,9 +208,8 @@ def _probe(source: Source, setup: Setup, reason: str | None) -> Probe:
             f"the first samples of '{source.name}' took more than {setup.probe_timeout_seconds:g} s (--trial-timeout)"
         ) from None
     except AsideDiedError as error:
-        raise TargetError(
-            f"the process that loaded the first samples of '{source.name}' {ending(error.status)}"
-        ) from None
+        what = building.LINE_CLOSED if building.closed_its_line(error.status) else scene.ending(error.status)
+        raise TargetError(f"the process that loaded the first samples of '{source.name}' {what}") from None
     except AsideError as error:  # sys.exit in a data set is its fault, and is said
         raise TargetError(f"loading the first samples of '{source.name}' ended in {error}") from None
     if isinstance(seen, LoadtuneError):
@@ -243,6 +243,7 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     from loadtune.measure.probe import SampleError, probe, read_once  # noqa: PLC0415
 
     page_cache.begin(setup.notes)
+    unpicklable = _unpicklable(source, setup)  # as workers will be sent it: a sample may open what cannot be sent
     try:
         read = read_once(source, setup.warm_seconds) if setup.warm_seconds else (None, None)
         page_cache.drop_noted()  # the time of a sample is that of cold files then
@@ -257,7 +258,7 @@ def _probe_here(source: Source, setup: Setup, reason: str | None) -> Probe:
     _try_step(source, setup)
     return replace(
         seen,
-        unpicklable=_unpicklable(source, setup),
+        unpicklable=unpicklable,
         isolation="fresh" if reason else "fork",
         isolation_reason=reason,
         pass_samples=read[0],
@@ -329,8 +330,8 @@ def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> N
     # Where multiprocessing keeps its sockets, and how it calls its semaphores: a killed worker cannot tidy up after
     # itself, the parent can.
     settings = multiprocessing.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001
-    settings["tempdir"], settings["semprefix"] = message.scratch, SEMAPHORES.format(pid=os.getpid())
-    witness.begin(message.scratch)
+    settings["tempdir"], settings["semprefix"] = setup.scratch, SEMAPHORES.format(pid=os.getpid())
+    witness.begin(setup.scratch)
     page_cache.begin(setup.notes)
     observer = _AskingObserver(channel, witness.beats(setup.beats))
     try:
