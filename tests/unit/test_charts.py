@@ -27,7 +27,7 @@ def test_the_heat_map_has_a_cell_for_each_pair() -> None:
     assert (cells["32", "4"].mark, cells["32", "4"].label) == ("failed", "failed")
     assert cells["128", "4"].mark == "over"
     assert max(cell.shade for cell in chart.cells) <= heat.DARKEST
-    assert "3 of 20 cells have no number" in chart.says
+    assert "Hatched are 3 of 20 cells, which have no number" in chart.says
 
 
 def test_a_row_that_failed_has_no_rate_in_the_heat_map() -> None:

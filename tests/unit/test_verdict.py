@@ -529,3 +529,43 @@ def test_nothing_is_as_fast_as_can_be_told() -> None:
     finding = found(concluded(verified(noisy)), "LT007")
     assert finding is not None
     assert finding.message.startswith("nothing that was tried can be told to be faster than torch's defaults")
+
+
+def disturbed(taken: float, *, of_trials: int, environment: Environment | None = None) -> RunResult:
+    """Return a verified run in whose first ``of_trials`` trials other work took so many CPUs."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    seen = [
+        replace(one, steady=replace(one.steady, others_cpu_seconds=one.steady.measured_seconds * cpus))
+        for one, cpus in zip(records, [taken] * of_trials + [0.02] * len(records), strict=False)
+        if one.steady is not None
+    ]
+    return concluded(seen, environment=environment or replace(an_environment(), logical_cpus=2, usable_cpus=2.0))
+
+
+def test_other_programs_are_named_with_what_they_took() -> None:
+    """LT034 where others had 0.9 of 2 CPUs in a quarter of the trials; not for one trial, nor for crumbs."""
+    finding = found(disturbed(0.9, of_trials=4), "LT034")
+    assert finding is not None
+    assert "other programs took 0.9 of the 2 usable CPUs during 4 of 12 trials" in finding.message
+    assert (finding.numbers["taken_cpus"], finding.numbers["trials"]) == (pytest.approx(0.9), 4.0)
+    assert found(disturbed(0.9, of_trials=2), "LT034") is None
+    assert found(disturbed(0.1, of_trials=12), "LT034") is None
+
+
+def test_what_others_take_of_cpus_that_are_not_ours_disturbs_nobody() -> None:
+    """Of 16 CPUs 2 are usable: 10 that others take may be among the other 14, of 15 one at least was ours."""
+    few_of_many = replace(an_environment(), logical_cpus=16, usable_cpus=2.0)
+    assert found(disturbed(10.0, of_trials=12, environment=few_of_many), "LT034") is None
+    finding = found(disturbed(15.0, of_trials=12, environment=few_of_many), "LT034")
+    assert finding is not None
+    assert finding.numbers["taken_cpus"] == pytest.approx(1.0)
+
+
+def test_what_is_worst_is_said_first() -> None:
+    """Errors stand before warnings and these before the rest, whatever their codes."""
+    records = verified({config: (by_workers(config),) * 3 for config in GRID})
+    result = concluded(records, limits=MemoryLimits(host_memory_bytes=100 * MIB))
+    severities = [finding.severity for finding in result.findings]
+    assert severities[0] == "error"
+    assert severities == sorted(severities, key=["error", "warning", "info"].index)
+    assert len(set(severities)) > 1

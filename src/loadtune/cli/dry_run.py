@@ -19,5 +19,6 @@ def tell(plan: SweepPlan, session: SessionOptions) -> int:
     found = dry_run(plan, environ=environment())
     console = console_for_people(color=session.color)
     for line in lines(found):
-        console.print(line, markup=False, soft_wrap=True)
+        # Whoever reads a pipe takes it line by line.
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
     return 0

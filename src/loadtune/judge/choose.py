@@ -30,6 +30,8 @@ class Choice:
     """None where nothing was measured that meets the limits."""
     fastest: str | None = None
     baseline: str | None = None
+    baseline_is_given: bool = False
+    """Whether the baseline is that of a loader that was given."""
     tied: tuple[str, ...] = ()
     """No slower than the best, as far as can be told; the cheapest first."""
     gain: Interval | None = None
@@ -95,7 +97,7 @@ def choose(
         fastest = chosen
     choice = _choice(judged, game, chosen=chosen, fastest=fastest, tied=tied, baseline=baseline, tie=tie)
     unasked = frozenset(row.config_id for row in judged if eligible is not None and row.config not in eligible)
-    return replace(choice, unasked=unasked)
+    return replace(choice, unasked=unasked, baseline_is_given=probe.baseline_is_given)
 
 
 def _may_be_chosen(

@@ -27,13 +27,14 @@ from loadtune.judge import (
 )
 from loadtune.judge.case import Case
 from loadtune.judge.evidence import speaking
-from loadtune.record.results import Finding
+from loadtune.record.results import Finding, Severity
 
+_RANKS: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 _BUDGET = re.compile(r"--time-budget (\d+)s")
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
-    """Return what is to be said of a run, in the order of the codes."""
+    """Return what is to be said of a run: errors, warnings, then the rest, each in the order of the codes."""
     found = (
         noise_findings.precision(case),
         noise_findings.drift(case),
@@ -65,8 +66,10 @@ def findings(case: Case) -> tuple[Finding, ...]:
         noise_findings.unknown_gain(case),
         step_findings.per_batch(case),
         unseen.finding(case),
+        noise_findings.other_work(case),
     )
-    return with_one_budget(finding for finding in found if finding is not None)
+    told = [finding for finding in found if finding is not None]
+    return with_one_budget(sorted(told, key=lambda finding: _RANKS[finding.severity]))
 
 
 def with_one_budget(found: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -19,6 +19,8 @@ TELLING_DRIFT = 0.05
 """A change of the machine's speed by less is not worth a word."""
 TELLING_WORK = 0.1
 """Share of the usable CPUs: where other work took less during a trial, that is not what changed its rate."""
+TELLING_TRIALS = 0.25
+"""Share of the trials that other work has to have disturbed before it is told."""
 TELLING_GAIN = 0.07
 """Precision of the rates at which a gain of a tenth can be told."""
 
@@ -68,6 +70,28 @@ def drift(case: Case) -> Finding | None:
         "of measuring; comparisons allow for it, the rates are those of the last trials",
         advice="look for other work, heat or a CPU quota, and run again when the machine is quiet",
         numbers={"total_share": found.total_share, "seconds": found.seconds},
+    )
+
+
+def other_work(case: Case) -> Finding | None:
+    """Return LT034 where other programs took processor time from many of the trials."""
+    cpus = case.environment.usable_cpus
+    # What they may have taken on CPUs that are none of ours did not disturb.
+    elsewhere = max(0.0, case.environment.logical_cpus - cpus)
+    taken = [(trial, cores - elsewhere) for trial in case.records if (cores := taken_cores(trial)) is not None]
+    disturbed = [(trial, cores) for trial, cores in taken if cores >= TELLING_WORK * cpus]
+    if not disturbed or len(disturbed) < TELLING_TRIALS * len(taken):
+        return None
+    worst, most = max(disturbed, key=lambda one: one[1])
+    middle = plain.median(cores for _, cores in disturbed)
+    return Finding(
+        code="LT034",
+        severity="warning",
+        message=f"other programs took {format_cpus(middle)} of the {format_cpus(cpus)} usable CPUs during "
+        f"{len(disturbed)} of {counted(len(taken), 'trial')} (median), {format_cpus(most)} with {label(worst.config)}: "
+        "the rates are those of a machine that is shared",
+        advice="close them and measure again (loadtune doctor shows the load), or train beside them as it was",
+        numbers={"trials": float(len(disturbed)), "taken_cpus": middle, "most_taken_cpus": most, "usable_cpus": cpus},
     )
 
 

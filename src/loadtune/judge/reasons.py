@@ -112,7 +112,9 @@ def _gain(choice: Choice) -> str:
 def baseline_name(choice: Choice) -> str:
     """Return whose settings the baseline is: torch's own, or the user's."""
     row = next((row for row in choice.rows if row.config_id == choice.baseline), None)
-    defaults = row is not None and row.config == LoaderConfig(batch_size=row.batch_size)
+    defaults = (
+        row is not None and row.config == LoaderConfig(batch_size=row.batch_size) and not choice.baseline_is_given
+    )
     return f"torch's defaults with batch {row.batch_size}" if row and defaults else "your current settings"
 
 

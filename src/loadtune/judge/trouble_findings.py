@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,7 +22,7 @@ def failures(case: Case) -> Finding | None:
         return None
     kinds = Counter(map(_how_it_failed, failed))
     kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    first = failed[0]
+    first = min(failed, key=lambda row: min(row.order, default=math.inf))
     return Finding(
         code="LT008",
         severity="info" if all(row.status == "refused" for row in failed) else "warning",

@@ -59,6 +59,7 @@ def probe(source: Source, *, device: str, seed: int) -> Probe:
         tensors_per_sample=timed.tensors[1] if timed else 0.0,
         default_start_method=multiprocessing.get_start_method(),
         baseline=source.baseline,
+        baseline_is_given=source.baseline_is_given,
         batch_size_is_swept=not source.forms_batches,
         kept_arguments=source.kept_arguments,
         torch_version=str(torch.__version__),

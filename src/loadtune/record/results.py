@@ -256,6 +256,8 @@ class Probe:
     samples_probed: int
     baseline: LoaderConfig
     """Settings of the given loader, else torch's defaults with batch 64."""
+    baseline_is_given: bool = False
+    """Whether a loader was given, whose settings may be those of torch's defaults too."""
     batch_size_is_swept: bool = True
     """False where the data set or its batch sampler forms the batches."""
     isolation: Literal["fork", "fresh"] = "fork"

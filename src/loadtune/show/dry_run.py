@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.rehearsal import Rehearsal
 from loadtune.run.dry_run import DryRun
-from loadtune.show.summary import memory_words
+from loadtune.show.summary import cores_words, memory_words
 from loadtune.show.words import plain
 from loadtune.units import format_bytes, format_number, format_seconds
 
@@ -23,8 +23,7 @@ def lines(found: DryRun) -> Iterator[str]:
     probe, machine = header.probe, header.environment
     samples = f", {format_number(probe.dataset_samples)} samples" if probe.dataset_samples is not None else ""
     yield plain(
-        f"{probe.name or header.target}{samples} · {format_number(machine.usable_cpus)} usable cores, "
-        f"{memory_words(machine, header.limits)}"
+        f"{probe.name or header.target}{samples} · {cores_words(machine)}, {memory_words(machine, header.limits)}"
     )
     yield ""
     yield from _axes(found)

@@ -155,7 +155,8 @@ def _memory(result: RunResult) -> Figure | None:
         name="seen",
         title="Memory as batches were taken",
         how_to_read="Points are looks at the memory of the process tree; at the last of them the queue was left to "
-        "fill. A hollow point is what is expected by the end of an epoch. A line that keeps rising is growth.",
+        "fill. A hollow point is what is expected by the end of an epoch, where the trial ended before. A line that "
+        "keeps rising is growth.",
     )
 
 

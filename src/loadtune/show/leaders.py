@@ -57,8 +57,8 @@ def epoch_sentence(result: RunResult) -> str | None:
     if result.best is None or all(row.epoch_samples_per_second is None for row in measured_trials(result)):
         return None
     return (
-        "Rates are steady ones; configurations are compared, in percent too, by their rates over an epoch, start-up "
-        "and tail included."
+        "Rates are steady ones, and on one scale: what slowed all trials of a block is taken out. Configurations are "
+        "compared, in percent too, by their rates over an epoch, start-up and tail included."
     )
 
 

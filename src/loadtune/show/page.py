@@ -137,7 +137,7 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
         yield (
             number,
             f"×{interval}" if " ×" in gain else "",
-            f"the rate of {summary.baseline_words(result.baseline.config)}",
+            f"the rate of {summary.baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)}",
         )
     for name, used, limit in (
         ("host", summary.host_bytes(result), result.limits.host_memory_bytes),

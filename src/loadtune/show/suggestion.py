@@ -108,6 +108,7 @@ def _comments(result: RunResult, pick: Pick) -> Sequence[str]:
     lines = (
         f"loadtune: {config_words(pick.config)}: {summary.pick_rate(pick)}",
         *_flattered(result, pick),
+        *_warned(result, pick),
         summary.workload_sentence(result),
         *summary.limit_sentences(result),
     )
@@ -124,3 +125,11 @@ def _flattered(result: RunResult, pick: Pick) -> Sequence[str]:
     if _measured_again(result, pick):
         return ()
     return ("It was not measured again: its rate may be flattered. A sweep with these limits measures it again.",)
+
+
+def _warned(result: RunResult, pick: Pick) -> Sequence[str]:
+    """Return the codes of what the run warns of, where it is the run's own pick."""
+    codes = [finding.code for finding in result.findings if finding.severity != "info"]
+    if not codes or result.best is None or pick.config_id != result.best.config_id:
+        return ()
+    return (f"The run warns of {', '.join(codes)}: loadtune explain {codes[0]}",)

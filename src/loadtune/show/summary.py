@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
@@ -9,7 +11,7 @@ from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -26,6 +28,13 @@ from loadtune.units import (
 LEADERS = 8
 """Rows of the table of leaders."""
 
+_OUTCOMES: dict[Status, str] = {
+    "ok": "measured",
+    "failed": "failed",
+    "hung": "hung",
+    "refused": "refused",
+    "interrupted": "not measured",
+}
 FED = 0.05
 """A step that waits for a smaller share of the time is kept fed: the loader is not the limit."""
 
@@ -35,7 +44,9 @@ def headline(result: RunResult) -> str:
     if result.best is None:
         message = plain(lack(result.trials, result.plan, result.probe).message)
         return message[:1].upper() + message[1:]
-    return f"{config_words(result.best.config)}: {pick_rate(result.best)}"
+    row = result.trial(result.best.config_id)
+    again = "" if row is None or row.measured_again else ", not measured again"
+    return f"{config_words(result.best.config)}: {pick_rate(result.best)}{again}"
 
 
 def pick_rate(pick: Pick) -> str:
@@ -55,9 +66,9 @@ def reason_sentence(pick: Pick) -> str:
     return reason[:1].upper() + reason[1:] + ("" if reason.endswith((".", ":")) or not reason else ".")
 
 
-def baseline_words(config: LoaderConfig) -> str:
+def baseline_words(config: LoaderConfig, *, is_given: bool) -> str:
     """Return how the baseline is called: torch's defaults, or the settings of the loader that was given."""
-    whose = "torch's defaults" if config == LoaderConfig(batch_size=64) else "your current settings"
+    whose = "torch's defaults" if config == LoaderConfig(batch_size=64) and not is_given else "your current settings"
     return f"{whose} ({config_words(config)})"
 
 
@@ -70,7 +81,7 @@ def gain_sentence(result: RunResult) -> str | None:
     """Return the rate of the pick over the baseline's, with its interval and what it means."""
     if result.best is None or result.baseline is None:
         return None
-    name = baseline_words(result.baseline.config)
+    name = baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)
     if _picked_baseline(result):
         out = any(row.status == "ok" and row.within_limits is False for row in result.trials)
         return f"That is {name}: nothing measured{' within the limits' if out else ''} is told to be better."
@@ -202,11 +213,11 @@ def _unmet(result: RunResult) -> list[str]:
 
 
 def cost_sentence(result: RunResult) -> str:
-    """Return what the sweep took, and how many configurations gave no number."""
+    """Return what the sweep took, and of how many configurations it has a number, or why it has none."""
     took = f"{counted(result.cost.trials, 'trial')} in {format_seconds(result.cost.seconds)}"
-    total, failed = len(result.trials), sum(trial.status != "ok" for trial in result.trials)
-    without = f", {format_count(failed)} of them without a number" if failed else ""
-    return f"{took}; {counted(total, 'configuration')}{without}."
+    statuses = Counter(_OUTCOMES[trial.status] for trial in result.trials)
+    of_them = ", ".join(f"{format_count(statuses[name])} {name}" for name in _OUTCOMES.values() if statuses[name])
+    return f"{took}; {counted(len(result.trials), 'configuration')}: {of_them}."
 
 
 def cache_words(result: RunResult) -> str:
@@ -222,9 +233,13 @@ def workload_sentence(result: RunResult) -> str:
     probe, machine = result.probe, result.environment
     name = plain(probe.name or result.target)
     samples = f", {counted(probe.dataset_samples, 'sample')}" if probe.dataset_samples is not None else ""
-    cores = f"{format_cpus(machine.usable_cpus)} usable core{'' if machine.usable_cpus == 1 else 's'}"
     device = f", {plain(probe.accelerator)}" if probe.accelerator else ""
-    return f"{name}{samples} · {cores}, {memory_words(machine, result.limits)}{device}"
+    return f"{name}{samples} · {cores_words(machine)}, {memory_words(machine, result.limits)}{device}"
+
+
+def cores_words(machine: Environment) -> str:
+    """Return ``2 usable cores``."""
+    return f"{format_cpus(machine.usable_cpus)} usable core{'' if machine.usable_cpus == 1 else 's'}"
 
 
 def memory_words(machine: Environment, limits: MemoryLimits) -> str:

@@ -29,6 +29,8 @@ class Source:
     build_loader: Callable[[LoaderConfig], Any] | None = None
     """The user's function of a configuration, where the target is one."""
     baseline: LoaderConfig
+    baseline_is_given: bool = False
+    """Whether it is that of a given loader."""
     kept_arguments: tuple[str, ...] = ()
     """Arguments of a given loader that every trial keeps."""
     by_value: bool = False
@@ -102,7 +104,7 @@ def source_from_loader(loader: DataLoader[Any], name: str) -> Source:
         )
     workload, kept = _workload_of(loader, name)
     _refuse_empty(workload, name)
-    return Source(name=name, workload=workload, baseline=config_of(loader), kept_arguments=kept)
+    return Source(name=name, workload=workload, baseline=config_of(loader), baseline_is_given=True, kept_arguments=kept)
 
 
 def config_of(loader: DataLoader[Any]) -> LoaderConfig:

@@ -88,9 +88,10 @@ def _heat_sentence(cells: tuple[HeatCell, ...]) -> str:
     without = len(cells) - len(measured)
     over = sum(cell.mark == "over" for cell in cells)
     if without:
-        verb = "has" if without == 1 else "have"
         of_all = f"{format_count(without)} of {format_count(len(cells))} cells"
-        where += f" {of_all} {verb} no number: see all trials for why."
+        where += f" Hatched are {of_all}, which have no number: each says why, and all trials say more."
+    if len(cells) < len({cell.batch for cell in cells}) * len({cell.workers for cell in cells}):
+        where += " A blank pair was not asked for."
     if over:
         where += f" {format_count(over)} {'is' if over == 1 else 'are'} over a memory limit."
     return where

@@ -17,6 +17,8 @@ from loadtune.units import format_bytes, format_count, format_rate, format_share
 _WIDTH, _HEIGHT = 560, 300
 _LETTER_WIDTH, _LINE_HEIGHT = 6.5, 16.0
 """Of a label, about."""
+_DOT = 5.0
+"""Half the width of a point."""
 _LABEL_OFFSETS: dict[str, dict[str, Any]] = {
     f"{place} {side}": {"align": align, "dx": dx, "dy": dy}
     for place, dy in (("above", -12), ("below", 17), ("far above", -29), ("far below", 34))
@@ -104,20 +106,35 @@ def _with_places(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
     """Return the points with a place for each label: the pick's first, above its point where it can be."""
     most_bytes = max(point.host_peak_bytes for point in points) or 1
     most_rate = max(point.high for point in points) or 1.0
+    dots = [_dot_box(*_place(point, most_bytes, most_rate)) for point in points]
     taken: list[_Box] = []
     placed: dict[str, str] = {}
     for point in sorted((one for one in points if one.label), key=lambda one: one.mark != "pick"):
-        across, down = point.host_peak_bytes / most_bytes, 1 - point.samples_per_second / most_rate
-        side = "left" if across > 1 / 2 else "right"
+        x, y = _place(point, most_bytes, most_rate)
+        side = "left" if x > _WIDTH / 2 else "right"
         boxes = {
-            place: _label_box(point.label, across * _WIDTH, down * _HEIGHT, offsets)
+            place: _label_box(point.label, x, y, offsets)
             for place, offsets in _LABEL_OFFSETS.items()
             if place.endswith(side)
         }
-        free = (place for place, box in boxes.items() if not any(_overlap(box, other) for other in taken))
-        placed[point.key] = next(free, next(iter(boxes)))
-        taken.append(boxes[placed[point.key]])
+        # Over another label it cannot be read, over points it hides them.
+        place = min(boxes, key=lambda place: (_covered(boxes[place], taken), _covered(boxes[place], dots)))
+        placed[point.key] = place
+        taken.append(boxes[place])
     return tuple(replace(point, label_place=placed.get(point.key, "")) for point in points)
+
+
+def _place(point: TradePoint, most_bytes: float, most_rate: float) -> tuple[float, float]:
+    """Return where a point is drawn, about."""
+    return point.host_peak_bytes / most_bytes * _WIDTH, (1 - point.samples_per_second / most_rate) * _HEIGHT
+
+
+def _dot_box(x: float, y: float) -> _Box:
+    return x - _DOT, x + _DOT, y - _DOT, y + _DOT
+
+
+def _covered(box: _Box, others: Sequence[_Box]) -> int:
+    return sum(_overlap(box, other) for other in others)
 
 
 def _label_box(label: str, x: float, y: float, offsets: Mapping[str, Any]) -> _Box:

@@ -62,7 +62,9 @@ def _sentence(times: list[BatchTime], step: float) -> str:
             "for data, and a faster loader would not train faster."
         )
         if last.role is not first.role:
-            says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on."
+            says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on"
+            ours, theirs = first.role.trial.batch_size, last.role.trial.batch_size
+            says += "." if ours == theirs else f", for a step on {theirs} samples in place of {ours}."
         return says + " Sweep with --step-time to have it judged."
     share = first.wait_seconds / first.between_seconds
     free = format_rate((first.role.trial.batch_size or 0) / step)
