@@ -105,7 +105,7 @@ BAD_INPUT = [
     (["show", "."], "'.' holds no run"),
     (["report", "nowhere"], "'nowhere'"),
     (["explain", "zebra"], "'zebra' is no finding and no kind of failure: loadtune explain lists them"),
-    (["explain", "LT099"], "'LT099' is no finding and no kind of failure; did you mean 'LT0"),
+    (["explain", "LT099"], "'LT099' is no finding and no kind of failure: loadtune explain lists them"),
     (["explain", "LT999"], "'LT999' is no finding and no kind of failure: loadtune explain lists them"),
     (["doctor", "--foo"], "unknown option '--foo': loadtune doctor --help lists the options"),
     (["explain", "shm"], "did you mean 'shm_full'?"),

@@ -77,6 +77,12 @@ def test_a_file_alone_is_told_what_is_in_it(tmp_path: Path) -> None:
         resolve_target(str(file), {})
 
 
+def test_a_folder_is_no_target_and_what_reads_it_is(tmp_path: Path) -> None:
+    """Who names the folder of the data is told that a target is a Dataset in a file."""
+    with pytest.raises(TargetError, match="is a folder, and a target is what reads it: a Dataset"):
+        resolve_target(str(tmp_path), {})
+
+
 def test_from_python_the_word_is_force_true(tmp_path: Path) -> None:
     """A run that is there already is replaced with force=True, and the API does not name an option."""
     (tmp_path / RUN_FILE).write_text("{}")

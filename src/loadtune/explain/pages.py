@@ -7,7 +7,7 @@ docs/failures.md and the code that gives it are asked for by tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -58,10 +58,15 @@ def find(code: str) -> Page:
     short = _SHORT_FINDING.fullmatch(asked)
     found = known.get(f"lt{int(short[1]):03}" if short else asked)
     if found is None:
-        like = nearest(asked, known) or next((name for name in known if len(asked) > 1 and asked in name), None)
+        # Codes that differ in a digit are not alike in what they mean.
+        like = None if short else nearest(asked, known) or _holding(asked, known)
         hint = f"; did you mean '{known[like]}'?" if like else ": loadtune explain lists them"
         raise UsageError(f"'{code}' is no finding and no kind of failure{hint}")
     return read(found)
+
+
+def _holding(asked: str, known: Iterable[str]) -> str | None:
+    return next((name for name in known if len(asked) > 1 and asked in name), None)
 
 
 def read(code: str) -> Page:

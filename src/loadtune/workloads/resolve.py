@@ -95,6 +95,11 @@ def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = Non
 def _built_in(target: str, arguments: dict[str, str]) -> Source:
     if target not in BUILT_IN and Path(target).is_file():
         raise TargetError(f"'{target}' is a file, and a target is something in it: {offer(target)}")
+    if target not in BUILT_IN and Path(target).is_dir():
+        raise TargetError(
+            f"'{target}' is a folder, and a target is what reads it: a Dataset, DataLoader or Workload in a file of "
+            "yours, as in path/to/file.py:name"
+        )
     if target not in BUILT_IN:
         raise TargetError(
             f"'{target}' is no target: it must be {' or '.join(BUILT_IN)}, package.module:name or path/to/file.py:name"
