@@ -125,7 +125,9 @@ def test_the_result_says_what_to_do() -> None:
 
 def test_quiet_is_one_line() -> None:
     """With -q the pick alone is printed, however narrow the terminal."""
-    assert printed(make_result(), 20, -1) == "2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)\n"
+    assert printed(make_result(), 20, -1) == (
+        "2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %), not measured again\n"
+    )
 
 
 def test_verbose_says_why_there_is_no_number() -> None:

@@ -216,8 +216,9 @@ def cost_sentence(result: RunResult) -> str:
     """Return what the sweep took, and of how many configurations it has a number, or why it has none."""
     took = f"{counted(result.cost.trials, 'trial')} in {format_seconds(result.cost.seconds)}"
     statuses = Counter(_OUTCOMES[trial.status] for trial in result.trials)
-    of_them = ", ".join(f"{format_count(statuses[name])} {name}" for name in _OUTCOMES.values() if statuses[name])
-    return f"{took}; {counted(len(result.trials), 'configuration')}: {of_them}."
+    parts = [f"{format_count(statuses[name])} {name}" for name in _OUTCOMES.values() if statuses[name]]
+    of_them = f": {', '.join(parts)}" if len(parts) > 1 or not statuses[_OUTCOMES["ok"]] else ""
+    return f"{took}; {counted(len(result.trials), 'configuration')}{of_them}."
 
 
 def cache_words(result: RunResult) -> str:
