@@ -41,7 +41,13 @@ def _exit() -> None:
     os._exit(7)
 
 
-DEEDS: dict[int, Callable[[], None]] = {2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit}
+def _fork() -> None:
+    os.fork()  # both go on, and give the sample
+
+
+DEEDS: dict[int, Callable[[], None]] = {
+    2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit, 9: _fork,
+}  # fmt: skip
 
 
 class Odd(Dataset[Any]):

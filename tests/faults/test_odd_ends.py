@@ -49,6 +49,19 @@ def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
     assert stopped.failure_evidence.open_files_first is not None
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_sample_that_comes_back_twice_is_measured_once(num_workers: int) -> None:
+    """A sample that forks, and returns in both processes, costs the trial no time and leaves nothing."""
+    with host_of(f"{ODD}:odd") as running:
+        doubled = running.run(asked(batch_size=9, num_workers=num_workers))
+        sound = running.run(asked(batch_size=8, num_workers=2))
+        below = psutil.Process(running._host.pid).children(recursive=True)
+    assert (doubled.status, sound.status) == ("ok", "ok")
+    assert doubled.seconds < 6.0, "it was measured for 1 s"
+    assert doubled.left_behind is None
+    assert len(below) <= 1, "nothing but the process of the next trial"
+
+
 def test_a_data_set_that_can_be_gone_through_once_is_told_so() -> None:
     """With 0 workers and with 2 the reason is the same: no word of shards, nor of workers that ended as they should."""
     with host_of(f"{ODD}:once", timeout=20.0) as running:

@@ -219,6 +219,7 @@ class Stream:
         self._constant: int | None = None
         self._iterator: Any = None
         self._gave = False
+        self._pid = os.getpid()
         self._handler: Any = signal.SIG_DFL
         self.loader: Any = self._build(source, config, seed)
 
@@ -270,6 +271,8 @@ class Stream:
             Exception: Whatever the user's data set or torch raises.
         """
         batch = next_batch(self._iterator)
+        if os.getpid() != self._pid:  # a copy of this process, that a sample has forked and that came back from it
+            os._exit(0)
         if batch is END and self.restarts:
             self.start()
             batch = next_batch(self._iterator)
