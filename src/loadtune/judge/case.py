@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import by_group, group_of, is_verified
-from loadtune.record.results import Environment, MemoryLimits, Probe, Resume, TrialRecord, TrialResult
+from loadtune.record.results import Environment, MemoryLimits, Model, Probe, Resume, TrialRecord, TrialResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,8 @@ class Case:
     choice: Choice
     finished: bool = True
     resumes: Sequence[Resume] = ()
+    model: Model = field(default_factory=Model)
+    """The pipeline model, as fitted to the trials."""
     cut_short: bool = True
     """Whether the search would have tried more, had there been time."""
 

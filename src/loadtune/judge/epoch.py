@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.document import batches_per_epoch
-from loadtune.record.results import EpochMeasurement, Probe, SteadyMeasurement, TrialRecord
+from loadtune.record.results import EpochMeasurement, Probe, SteadyMeasurement, TrialRecord, TrialResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,54 @@ class EpochShape:
     """Samples received; those that drop_last leaves out are not among them."""
     dropped: int
     """Samples left out."""
+
+
+class EpochParts(NamedTuple):
+    """What the time of an epoch goes to, in seconds."""
+
+    first: float
+    """Until the first batch is there."""
+    steady: float
+    """At the steady rate."""
+    rest: float
+    """What is left: the end, where workers run dry."""
+
+    @property
+    def whole(self) -> float:
+        """The epoch."""
+        return sum(self)
+
+
+def parts_of(row: TrialResult) -> EpochParts | None:
+    """Return the parts of an epoch of a row; None where no epoch of it is known.
+
+    Persistent workers are there from the second epoch on: what comes first then is one round of theirs.
+    """
+    rate, whole, first = row.samples_per_second, row.epoch_seconds, row.first_batch_seconds
+    if not rate or not whole or first is None or row.epoch_samples_per_second is None:
+        return None
+    used = row.epoch_samples_per_second * whole
+    if row.persistent_workers and not row.epoch_was_run:
+        first = min(first, row.num_workers * (row.batch_size or 0) / rate)
+    if not all(map(math.isfinite, (rate, whole, first, used))):
+        return None
+    first = min(first, whole)
+    steady = min(max(used - (row.batch_size or 0), 0.0) / rate, whole - first)
+    return EpochParts(first, steady, whole - first - steady)
+
+
+def tail_seconds(row: TrialResult) -> float | None:
+    """Return what an epoch takes beyond its start-up and its samples at the steady rate; None where it is not known.
+
+    Start-up is what the first batch takes beyond one round of the workers. A loader that its main process bounds has no
+    rounds to speak of, and nothing beyond.
+    """
+    parts = parts_of(row)
+    if parts is None or not row.samples_per_second or not row.num_workers:
+        return None
+    rate, used = row.samples_per_second, (row.epoch_samples_per_second or 0.0) * parts.whole
+    start_up = max(0.0, parts.first - row.num_workers * (row.batch_size or 0) / rate)
+    return max(0.0, parts.whole - start_up - used / rate)
 
 
 def epoch_shape(config: LoaderConfig, probe: Probe, samples_per_batch: float | None = None) -> EpochShape | None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from loadtune.judge import (
     affinity,
+    epoch_findings,
     feeding,
     leftovers,
     memory_grows,
@@ -60,6 +61,10 @@ def findings(case: Case) -> tuple[Finding, ...]:
         thread_findings.finding(case.records, case.choice, case.environment),
         affinity.finding(case.records),
         leftovers.finding(case.records),
+        epoch_findings.start_up(case),
+        epoch_findings.tail(case),
+        epoch_findings.hand_over(case),
+        trouble_findings.small_shared_memory(case),
         feeding.finding(
             speaking(case.records), case.row(case.choice.chosen), on_device=case.probe.accelerator_device is not None
         ),

@@ -12,6 +12,7 @@ from loadtune.judge.reasons import counted, label
 from loadtune.judge.shortfall import shortfall
 from loadtune.judge.throttle import is_telling, throttled_share
 from loadtune.record.results import Finding, TrialResult
+from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes, format_cpus, format_seconds
 
 
@@ -42,6 +43,26 @@ def _next_step(failed: Sequence[TrialResult], most: str) -> str:
     own = (row.failure_advice for row in failed if _how_it_failed(row) == most and row.failure_advice)
     general = "none of them is ever chosen; failure_reason in trials.csv says what happened to each"
     return "; ".join([*([first] if (first := next(own, None)) else []), general])
+
+
+def small_shared_memory(case: Case) -> Finding | None:
+    """Return LT028 where /dev/shm has no room for the batches of some configurations."""
+    short, total = [row for row in case.choice.rows if row.failure_kind == "shm_full"], case.environment.shm_total_bytes
+    if not short or total is None:
+        return None
+    sample = case.probe.shared_bytes_per_sample or 0.0
+    needed = max(row.config.batches_at_once * sample * (row.batch_size or 0) for row in short)
+    most = f", up to {format_bytes(needed)}" if needed > total else ""
+    return Finding(
+        code="LT028",
+        severity="warning",
+        message=f"shared memory is small: {SHM} has {format_bytes(total)}, and "
+        f"{counted(len(short), 'configuration')} of {len(case.choice.rows):,} need more for the batches between "
+        f"workers and main process{most}",
+        advice="give it more (docker run --shm-size=8g or --ipc=host; an emptyDir of medium Memory in Kubernetes), or "
+        "load fewer batches ahead with fewer workers, --prefetch-factor 1, a smaller batch",
+        numbers={"configurations": float(len(short)), "shm_total_bytes": float(total), "needed_bytes": needed},
+    )
 
 
 def over_limits(case: Case) -> Finding | None:

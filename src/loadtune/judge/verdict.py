@@ -79,6 +79,14 @@ def conclude(
         workers_open_ended=plan.space.num_workers == "auto",
     )
     choice, done = state.choice(), is_done(state)
+    prediction = predict(
+        speaking(delivered),
+        tuple(row.config for row in choice.rows),
+        probe=probe,
+        plan=plan,
+        environment=environment,
+        pick=next((row.config for row in choice.rows if row.chosen), None),
+    )
     case = Case(
         plan=plan,
         environment=environment,
@@ -88,17 +96,10 @@ def conclude(
         choice=choice,
         finished=finished,
         resumes=resumes,
+        model=prediction.model,
         cut_short=not done,
     )
     found = findings(case)
-    prediction = predict(
-        speaking(delivered),
-        tuple(row.config for row in choice.rows),
-        probe=probe,
-        plan=plan,
-        environment=environment,
-        pick=next((row.config for row in choice.rows if row.chosen), None),
-    )
     rows, model = with_memory(
         prediction.on(choice.rows), prediction.model, speaking(delivered), probe=probe, limits=limits
     )

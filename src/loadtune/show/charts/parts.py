@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from loadtune.judge.epoch import EpochParts, parts_of
+from loadtune.judge.epoch_findings import TELLING
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, roles
@@ -14,8 +15,6 @@ from loadtune.units import format_decimal, format_seconds, format_share
 
 PARTS = ("until the first batch", "at the steady rate", "the rest")
 _FILLS = (WARNING, ACCENT, INK)
-_TELLING = 0.1
-"""Share of an epoch from which a part is worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +22,7 @@ class Parts:
     """The parts of an epoch for each configuration that is pointed out."""
 
     series: tuple[Role, ...]
-    seconds: tuple[tuple[float, float, float], ...]
+    seconds: tuple[EpochParts, ...]
     """For each of the series the parts in the order of ``PARTS``; their sum is ``epoch_seconds``."""
     busy: tuple[float | None, ...]
     """CPUs that the loader kept busy, for each of the series."""
@@ -33,10 +32,10 @@ class Parts:
 
 def parts(result: RunResult) -> Parts | None:
     """Return the parts of an epoch, or None where the length of one is not known."""
-    series = tuple(role for role in roles(result, slowest=True) if _parts_of(role.trial) is not None)
+    series = tuple(role for role in roles(result, slowest=True) if parts_of(role.trial) is not None)
     if not series:
         return None
-    seconds = tuple(found for role in series if (found := _parts_of(role.trial)) is not None)
+    seconds = tuple(found for role in series if (found := parts_of(role.trial)) is not None)
     busy = tuple(_busy(role.trial) for role in series)
     usable = result.environment.usable_cpus
     return Parts(
@@ -48,33 +47,21 @@ def parts(result: RunResult) -> Parts | None:
     )
 
 
-def _parts_of(trial: TrialResult) -> tuple[float, float, float] | None:
-    rate, whole, first = trial.samples_per_second, trial.epoch_seconds, trial.first_batch_seconds
-    if not rate or not whole or first is None or trial.epoch_samples_per_second is None:
-        return None
-    used = trial.epoch_samples_per_second * whole
-    if not all(map(math.isfinite, (rate, whole, first, used))):
-        return None
-    first = min(first, whole)
-    steady = min(max(used - (trial.batch_size or 0), 0.0) / rate, whole - first)
-    return first, steady, whole - first - steady
-
-
 def _busy(trial: TrialResult) -> float | None:
     spent, rate = trial.cpu_seconds_per_1000_samples, trial.samples_per_second
     return None if spent is None or rate is None else spent * rate / 1000
 
 
-def _sentence(role: Role, seconds: tuple[float, float, float], busy: float | None, usable: float) -> str:
-    whole = sum(seconds)
+def _sentence(role: Role, seconds: EpochParts, busy: float | None, usable: float) -> str:
+    whole = seconds.whole
     first, _, rest = (part / whole for part in seconds)
     says = f"An epoch of {role.spoken} takes {format_seconds(whole)}"
-    if first >= _TELLING:
+    if first >= TELLING:
         says += (
             f"; {format_share(first, 0)} of it pass before the first batch is there: workers that are kept between "
             "epochs, or an epoch that is longer, spare that"
         )
-    elif rest >= _TELLING:
+    elif rest >= TELLING:
         says += f"; {format_share(rest, 0)} of it go to the end, where workers have nothing more to load"
     else:
         says += f", {format_share(seconds[1] / whole, 0)} of it at the steady rate: start and end matter little"
