@@ -74,14 +74,14 @@ def test_a_limit_that_was_asked_for_counts() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1e-4, 1e-3, 5e-3])
-def test_what_is_tried_first_is_the_same_however_fast_the_first_look_was(seconds: float) -> None:
+def test_what_is_tried_first_is_what_no_rate_has_a_say_in(seconds: float) -> None:
     """What is named as tried first are the configurations that no rate has a say in, and that is said."""
     runner = Looked()
     runner.probe = replace(PROBE, seconds_per_sample=seconds, cpu_seconds_per_sample=seconds)
     space = SearchSpace.parse(batch_size="16..256:x2", num_workers="0,1,2,4", drop_last="off", pin_memory="off")
     found = dry_run(SweepPlan(target="cifar10", space=space, seed=3), open_runner=lambda *_: nullcontext(runner))
     first = found.rehearsal.first[: found.rehearsal.settled]
-    known = {"probe": PROBE, "limits": MemoryLimits(), "environment": found.header.environment}
+    known = {"probe": runner.probe, "limits": MemoryLimits(), "environment": found.header.environment}
     state = State(plan=found.resolved, configs=space.configs(), records=(), **known)  # type: ignore[arg-type]
     assert first == adaptive.opening(state)
     text = "\n".join(lines(found))

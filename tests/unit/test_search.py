@@ -21,10 +21,11 @@ from loadtune.judge.search.adaptive import next_group
 from loadtune.judge.search.bracket import next_config as bracketed
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import pool_of, reachable
+from loadtune.judge.search.seeds import beyond_the_grid
 from loadtune.judge.search.standing import Standing, standings
 from loadtune.judge.search.trust import trust
 from loadtune.judge.state import State
-from loadtune.judge.strategy import next_step
+from loadtune.judge.strategy import Step, next_step
 from loadtune.record.results import MemoryLimits, Probe, TrialRecord
 
 BASE = LoaderConfig(batch_size=64)
@@ -224,6 +225,47 @@ def test_more_workers_than_the_grid_has_are_found() -> None:
     probe = replace(PROBE, seconds_per_sample=0.02, cpu_seconds_per_sample=1e-4)
     choice = swept(machine, a_plan(space=space), probe, configs=space.configs(), workers_open_ended=True)
     assert chosen(choice).num_workers == 32
+
+
+class Waiting(Machine):
+    """A machine whose samples wait 12.5 ms each: before its windows a trial waits for two rounds of whole batches."""
+
+    def run(self, step: Step) -> TrialRecord:
+        """Measure one step, after as much time as its batches take."""
+        self.overhead = 0.5 + 2 * 0.0125 * (step.config.batch_size or 1)
+        return super().run(step)
+
+
+def test_slow_storage_is_given_workers_within_a_minute() -> None:
+    """12.5 ms a sample and batches of up to 512: no seed of 512 eats the minute, and 32 workers or more are found."""
+    space = SearchSpace().resolve(usable_cpus=2, has_accelerator=False)
+    machine = Waiting(rate=lambda config: 80.0 * max(1, min(config.num_workers, 64)), window_sd=0.02, trial_sd=0.01)
+    probe = replace(PROBE, seconds_per_sample=0.0125, cpu_seconds_per_sample=2e-4)
+    plan = a_plan(space=space, time_budget_seconds=60.0)
+    choice = swept(machine, plan, probe, configs=space.configs(), workers_open_ended=True)
+    assert chosen(choice).num_workers >= 32
+    assert max(config.batch_size or 0 for config in screened(machine)[:4]) <= 128
+    assert machine.elapsed <= 60.0
+
+
+@pytest.mark.parametrize(
+    ("wall", "computing", "cores", "expected"),
+    [
+        (0.0125, 2e-4, 2.0, 16),  # 125 could be fed; what 16 need is seen first
+        (0.0125, 4e-3, 2.0, 4),  # a third of a core each
+        (0.0125, 0.0125, 2.0, None),  # all of a core
+        (0.0125, 2e-4, 0.5, 16),
+        (None, None, 2.0, None),
+    ],
+)
+def test_the_seed_beyond_the_grid_is_what_the_cores_feed(
+    wall: float | None, computing: float | None, cores: float, expected: int | None
+) -> None:
+    """Workers that wait share a core; the seed has as many as the cores feed, by doublings of the grid's most."""
+    grid = tuple(LoaderConfig(batch_size=size, num_workers=count) for size in (32, 64) for count in (0, 1, 2))
+    probe = replace(PROBE, seconds_per_sample=wall, cpu_seconds_per_sample=computing)
+    found = beyond_the_grid(grid, cores, probe)
+    assert found == (LoaderConfig(batch_size=32, num_workers=expected) if expected else None)
 
 
 def test_the_time_budget_is_a_hard_bound() -> None:

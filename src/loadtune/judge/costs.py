@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics as plain
 from collections.abc import Sequence
+from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Measurement
+from loadtune.describe.plan import Measurement, SweepPlan
 from loadtune.judge.epoch import steady_rate
 from loadtune.judge.evidence import measured
 from loadtune.record.results import Probe, TrialRecord
@@ -15,6 +16,12 @@ UNKNOWN_OVERHEAD_SECONDS = 0.5
 """Of a trial outside its windows, where none has run."""
 SAFETY = 1.1
 """A trial is taken to need this much more than the last ones did."""
+
+
+def screen_measurement(plan: SweepPlan) -> Measurement:
+    """Return how a configuration is measured the first time: two windows, and its memory once."""
+    base = plan.measurement
+    return replace(base, min_windows=2, max_seconds=min(base.max_seconds, 2 * base.window_seconds), pause_seconds=0.25)
 
 
 def overhead_seconds(records: Sequence[TrialRecord]) -> float:
@@ -69,11 +76,16 @@ def _round_seconds(record: TrialRecord) -> float:
 def _loading_seconds(
     config: LoaderConfig, measurement: Measurement, records: Sequence[TrialRecord], probe: Probe
 ) -> float:
-    """Return the time for what a trial cannot do without: priming and windows of whole rounds, and the pause."""
+    """Return the time for what no trial does without: first batches, priming and windows of whole rounds, the pause."""
     one_round = max(1, config.num_workers) * (config.batch_size or 1) * _seconds_per_sample(config, records, probe)
     priming = max(one_round, measurement.priming_seconds)
     windows = max(one_round, measurement.max_seconds)
-    return priming + windows + (measurement.pause_seconds or 0.0)
+    return one_round + priming + windows + (measurement.pause_seconds or 0.0)
+
+
+def unseen_seconds(config: LoaderConfig, measurement: Measurement, probe: Probe) -> float:
+    """Return what a trial of ``config`` takes by what the probe saw of a sample, whatever other trials took."""
+    return _loading_seconds(config, measurement, (), probe)
 
 
 def _seconds_per_sample(config: LoaderConfig, records: Sequence[TrialRecord], probe: Probe) -> float:

@@ -185,13 +185,7 @@ def screen_order(state: State) -> list[Group]:
 
 def first_step(group: Group, plan: SweepPlan) -> Step:
     """Return the first trial of a group."""
-    return _step(group, 0, "screen", screen_measurement(plan))
-
-
-def screen_measurement(plan: SweepPlan) -> Measurement:
-    """Return how a configuration is measured the first time: two windows, and its memory once."""
-    base = plan.measurement
-    return replace(base, min_windows=2, max_seconds=min(base.max_seconds, 2 * base.window_seconds), pause_seconds=0.25)
+    return _step(group, 0, "screen", costs.screen_measurement(plan))
 
 
 def _extension(state: State, seconds: float) -> Step | None:

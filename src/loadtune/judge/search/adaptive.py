@@ -10,18 +10,25 @@ memory the leanest comes next. docs/choosing.md has the reasons.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.costs import screen_measurement, unseen_seconds
 from loadtune.judge.lean import leanest
 from loadtune.judge.search import bracket, candidates, variants
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import Pool, pool_of, reachable
-from loadtune.judge.search.seeds import seeds
+from loadtune.judge.search.seeds import beyond_the_grid, seeds
 from loadtune.judge.search.standing import Standing, leading, standings
 from loadtune.judge.search.trust import trust
 from loadtune.judge.state import Group, State
 
+SEED_SHARE = 1 / 15
+"""Of the time budget, that a seed may take."""
+SEED_TIMES = 2.0
+"""Times the shortest of them, that a seed may take in any case."""
+AHEAD_PLACE = 2
+"""Of the seed beyond the grid among the others: after one worker and as many as there are cores."""
 SMALL = 8
 """Groups up to which a search tries all: no fewer would tell."""
 
@@ -63,9 +70,28 @@ def _starters(state: State, pool: Pool) -> list[LoaderConfig]:
         random.Random(f"{state.plan.seed}/screen").shuffle(order)  # noqa: S311 - an order, not a secret
         return order
     refused = {record.config for record in state.records if record.status == "refused"}
-    able = [config for config in pool.configs if config not in refused]
+    able = _affordable(state, [config for config in pool.configs if config not in refused])
+    if not able:
+        return []
     cores = state.environment.usable_cpus if state.environment is not None else state.usable_cpus or 1.0
-    return list(seeds(able, cores)) if able else []
+    found = list(seeds(able, cores))
+    ahead = beyond_the_grid(able, cores, state.probe) if state.workers_open_ended else None
+    if ahead is not None and ahead not in refused:
+        found.insert(AHEAD_PLACE, ahead)
+    return found
+
+
+def _affordable(state: State, configs: Sequence[LoaderConfig]) -> list[LoaderConfig]:
+    """Return what may be a seed: what takes no more than its share of the time, or than a few of the shortest trials.
+
+    Where a sample takes long a trial of a large batch takes a third of the budget, and the rates of small ones tell the
+    model as much.
+    """
+    measurement = screen_measurement(state.plan)
+    takes = {config: unseen_seconds(config, measurement, state.probe) for config in configs}
+    shortest = min(takes.values(), default=0.0)
+    within = max(SEED_SHARE * state.plan.time_budget_seconds, SEED_TIMES * shortest)
+    return [config for config in configs if takes[config] <= within]
 
 
 def _by_evidence(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:

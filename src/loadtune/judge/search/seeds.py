@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
+from loadtune.record.results import Probe
 
 MOST_SEEDS = 7
 """Beside the baseline."""
+MOST_AHEAD = 16
+"""Workers of the seed beyond the grid, or twice those of the grid where these are more: what they need is not known."""
 _SCALE = 4.0
 """Of workers against batch sizes, in doublings: the number of workers is what the rate depends on first."""
 
@@ -33,6 +37,25 @@ def seeds(configs: Sequence[LoaderConfig], usable_cpus: float) -> tuple[LoaderCo
     )
     found = (_nearest(configs, workers, size) for workers, size in targets[:MOST_SEEDS])
     return tuple(dict.fromkeys(found))
+
+
+def beyond_the_grid(configs: Sequence[LoaderConfig], usable_cpus: float, probe: Probe) -> LoaderConfig | None:
+    """Return a seed with more workers than the grid has, where samples wait more than they compute; else None.
+
+    A worker that computes for a share s of the time of a sample takes s of a core, so that C/s of them are fed. By
+    doubling alone, from the number of cores, such a number is reached late or not at all.
+    """
+    wall, computing = probe.seconds_per_sample, probe.cpu_seconds_per_sample
+    top = max(config.num_workers for config in configs)
+    if not wall or computing is None or not top:
+        return None
+    most, count = min(usable_cpus * wall / max(computing, 1e-9), max(MOST_AHEAD, 2 * top)), top
+    while 2 * count <= most:
+        count *= 2
+    if count == top:
+        return None
+    smallest = min(config.batch_size or 1 for config in configs)
+    return replace(_nearest(configs, float(top), smallest), num_workers=count)
 
 
 def _nearest(configs: Sequence[LoaderConfig], workers: float, size: float) -> LoaderConfig:
