@@ -14,7 +14,7 @@ from loadtune.judge.statistics import Difference
 from loadtune.record.results import Finding, Interval, TrialResult
 from loadtune.units import format_bytes, format_estimate, format_rate, format_ratio
 
-_AGAIN = ("not measured again", "measured again only once")
+AGAIN = ("not measured again", "measured again only once")
 """Of a row with fewer fresh trials than stand alone, by their number."""
 MOST_PERCENT = 3.0
 """A ratio above this is given as a multiple."""
@@ -178,7 +178,7 @@ def _seen_faster(choice: Choice, chosen: TrialResult, others: Mapping[LoaderConf
     if is_told and all(row.config_id in choice.unasked for row in choice.rows if row.config.steady == config):
         return f"faster, but not asked for: {apart(config, chosen.config)} ({difference_words(ahead)})"
     fresh = max((row.fresh_trials for row in choice.rows if row.config.steady == config), default=0)
-    again = f", {_AGAIN[fresh]}" if choice.verified and fresh < MIN_FRESH else ""
+    again = f", {AGAIN[fresh]}" if choice.verified and fresh < MIN_FRESH else ""
     more = f" and {counted(len(higher) - 1, 'other')}" if len(higher) > 1 else ""
     doubt = "the best of so many rows may do by chance" if is_told else "this noise does not tell from chance"
     return f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{again}), which {doubt}"

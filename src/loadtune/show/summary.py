@@ -9,7 +9,7 @@ from loadtune.judge import page_cache
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
-from loadtune.judge.reasons import TELLING_EPOCH_LOSS, counted
+from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted
 from loadtune.judge.step_findings import wait_share
 from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status
 from loadtune.show.leaders import looks_faster
@@ -45,7 +45,7 @@ def headline(result: RunResult) -> str:
         message = plain(lack(result.trials, result.plan, result.probe).message)
         return message[:1].upper() + message[1:]
     row = result.trial(result.best.config_id)
-    again = "" if row is None or row.measured_again else ", not measured again"
+    again = "" if row is None or row.measured_again else f", {AGAIN[min(row.fresh_trials, 1)]}"
     return f"{config_words(result.best.config)}: {pick_rate(result.best)}{again}"
 
 

@@ -25,10 +25,10 @@ from loadtune.judge.state import Group, State
 
 SEED_SHARE = 1 / 15
 """Of the time budget, that a seed may take."""
-SEED_TIMES = 2.0
+SEED_TIMES = 1.3
 """Times the shortest of them, that a seed may take in any case."""
-AHEAD_PLACE = 2
-"""Of the seed beyond the grid among the others: after one worker and as many as there are cores."""
+AHEAD_PLACE = 1
+"""Of the seed beyond the grid among the others: after one worker and the baseline."""
 SMALL = 8
 """Groups up to which a search tries all: no fewer would tell."""
 
@@ -82,7 +82,7 @@ def _starters(state: State, pool: Pool) -> list[LoaderConfig]:
 
 
 def _affordable(state: State, configs: Sequence[LoaderConfig]) -> list[LoaderConfig]:
-    """Return what may be a seed: what takes no more than its share of the time, or than a few of the shortest trials.
+    """Return what may be a seed: what takes no more than its share of the time, or than little more than the shortest.
 
     Where a sample takes long a trial of a large batch takes a third of the budget, and the rates of small ones tell the
     model as much.
