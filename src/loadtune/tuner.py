@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loadtune.api import pickled
 from loadtune.describe.config import LoaderConfig
@@ -16,7 +16,7 @@ from loadtune.errors import NothingFitsError, TargetError, UsageError, nearest
 from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult
 from loadtune.run import batch_size
 from loadtune.run.scratch import Scratch
-from loadtune.units import parse_duration, parse_size
+from loadtune.units import parse_duration, parse_noise_scale, parse_size
 
 _LIMITS = ("host_memory", "gpu_memory", "max_batch_size")
 
@@ -32,6 +32,7 @@ def find_batch_size(
     multiple_of: int = 1,
     device: str = "auto",
     find_best: bool = True,
+    noise_scale: float | Literal["measure"] | None = None,
     time_budget: str | float = "120s",
     trial_timeout: str | float = "60s",
     seed: int = 0,
@@ -53,6 +54,8 @@ def find_batch_size(
         multiple_of: Only multiples of this.
         device: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
         find_best: Whether the fastest is looked for too; otherwise the largest only.
+        noise_scale: The gradient noise scale in samples, or ``"measure"`` for a step that offers its parameters, by a
+            ``model`` or a method ``parameters()``: for the goodput, which changes neither of the two.
         time_budget: After this no probe begins.
         trial_timeout: A probe that takes longer is ended.
         seed: Of the samples that are looked at.
@@ -74,6 +77,7 @@ def find_batch_size(
         multiple_of=multiple_of,
         most=given.max_batch_size,
         find_best=find_best,
+        noise_scale=parse_noise_scale(noise_scale) if noise_scale is not None else None,
         time_budget_seconds=parse_duration(time_budget),
         probe_timeout_seconds=parse_duration(trial_timeout),
         seed=seed,

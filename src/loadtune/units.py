@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from loadtune.errors import UsageError
 
@@ -102,6 +103,20 @@ def parse_share(text: str | float) -> float:
     if not 0 < share < 1:
         raise UsageError(f"share '{text}' must be above 0% and below 100%")
     return share
+
+
+def parse_noise_scale(text: str | float) -> float | Literal["measure"]:
+    """Return the gradient noise scale in samples that ``500`` stands for, or ``measure``.
+
+    Raises:
+        UsageError: Neither of both, or not above 0.
+    """
+    if text == "measure":
+        return "measure"
+    number, unit = _split(str(text), what="noise scale", example="500 (samples), or measure")
+    if unit or number <= 0:
+        raise UsageError(f"noise scale '{text}' must be a number of samples above 0, or measure")
+    return number
 
 
 def _split(text: str, *, what: str, example: str) -> tuple[float, str]:

@@ -16,6 +16,7 @@ from loadtune.cli.options import (
     share,
     whole,
 )
+from loadtune.units import parse_noise_scale
 
 USAGE = "batch-size TARGET --step module:callable [OPTIONS]"
 HELP = (
@@ -25,8 +26,10 @@ HELP = (
 )
 NOTES = (
     "A step is a function of a batch, or a function without parameters that makes one. 'model' is the model of the "
-    "target, which cifar10 and images have (ResNet-18). Exit codes: 0 done, 1 a fault of loadtune, 2 something given "
-    "cannot be used or the step fails, 3 no batch fits the limits, 130 interrupted: the probes so far are kept."
+    "target, which cifar10 and images have (ResNet-18). --noise-scale adds the goodput, the rate with each sample "
+    "counted by what it is worth for the training, and changes neither result. Exit codes: 0 done, 1 a fault of "
+    "loadtune, 2 something given cannot be used or the step fails, 3 no batch fits the limits, 130 interrupted: the "
+    "probes so far are kept."
 )
 READS_SETTINGS = False
 
@@ -49,6 +52,14 @@ def run(
     ] = "off",
     multiple_of: Annotated[str, option("8", "Only multiples of this.  [default: 1]", hyphen=True)] = "1",
     largest_only: Annotated[bool, option("", "Do not look for the fastest.")] = False,
+    noise_scale: Annotated[
+        str | None,
+        option(
+            "measure|B",
+            "Gradient noise scale, for the batch of the best goodput; measure needs the step's parameters.",
+            hyphen=True,
+        ),
+    ] = None,
     num_workers: Annotated[
         str, option("0", "Workers of the loader, whose batches take host memory too.  [default: 0]", hyphen=True)
     ] = "0",
@@ -78,6 +89,7 @@ def run(
         most=bounds.max_batch_size,
         tie=parsed("--tie", tie, share),
         find_best=not largest_only,
+        noise_scale=maybe("--noise-scale", noise_scale, parse_noise_scale),
         loader=LoaderHolds(
             num_workers=parsed("--num-workers", num_workers, whole),
             prefetch_factor=parsed("--prefetch-factor", prefetch_factor, positive),

@@ -9,7 +9,12 @@ from loadtune.units import format_count, format_ratio
 
 
 def notes(
-    size: int | None, *, baseline: int | None, samples: int | None, probes: Sequence[StepProbe]
+    size: int | None,
+    *,
+    baseline: int | None,
+    samples: int | None,
+    probes: Sequence[StepProbe],
+    multiple_of: int = 1,
 ) -> tuple[str, ...]:
     """Return what a person should know of the batch size that is recommended, in sentences.
 
@@ -18,10 +23,15 @@ def notes(
         baseline: What is used now.
         samples: N of the data set.
         probes: All of them.
+        multiple_of: Batch sizes are to be multiples of this.
     """
     found = list(_of_the_search(probes))
     if size is not None:
-        found += [*_of_the_epoch(size, samples), *_of_learning(size, baseline)]
+        found += [
+            *_of_the_epoch(size, samples),
+            *_of_learning(size, baseline),
+            *_of_accumulation(size, baseline, multiple_of),
+        ]
     return tuple(found)
 
 
@@ -59,4 +69,23 @@ def _of_learning(size: int, baseline: int | None) -> Iterator[str]:
         f"against batch {format_count(baseline)} a learning rate would be {format_ratio(factor)} with SGD (linear rule:"
         f" Goyal et al. 2017, arXiv:1706.02677) and {format_ratio(factor**0.5)} with Adam (square-root rule: Malladi et"
         " al. 2022, arXiv:2205.10287); rules of thumb, nothing was changed"
+    )
+
+
+def _of_accumulation(size: int, baseline: int | None, multiple_of: int) -> Iterator[str]:
+    """Yield how a batch of the baseline's size is made of smaller ones: of equal ones where that takes few more."""
+    if baseline is None or baseline <= size:
+        return
+    dividing = [part for part in range(multiple_of, size + 1, multiple_of) if baseline % part == 0]
+    part, is_exact = max(dividing, default=0), bool(dividing) and 2 * max(dividing) > size
+    if not is_exact:
+        count = -(-baseline // size)
+        part = -(-baseline // (count * multiple_of)) * multiple_of
+    count, rest = divmod(baseline, part)
+    words = f"{format_count(count)} micro-{'batch' if count == 1 else 'batches'} of {format_count(part)}"
+    if rest:
+        words += f" and one of {format_count(rest)}, each loss weighted by its samples"
+    yield (
+        f"a global batch of {format_count(baseline)} is {words}: accumulate their gradients for one optimiser step"
+        " (BatchNorm goes by each micro-batch)"
     )

@@ -94,10 +94,10 @@ class ModelStep:
         model = workload.model if isinstance(workload.model, torch.nn.Module) else workload.model()
         if not isinstance(model, torch.nn.Module):
             raise TargetError(f"the target's model is of type {type(model).__qualname__}: it must be a torch.nn.Module")
-        self._model = model.to(device)
+        self.model = model.to(device)
         self._loss = workload.loss or torch.nn.functional.cross_entropy
         make = workload.optimizer or _adam
-        self._optimizer = make(self._model.parameters())
+        self._optimizer = make(self.model.parameters())
         self._kind = torch.device(device).type
         self._amp = _AMP.get(amp)
         scaled = amp == "fp16" and self._kind == "cuda"
@@ -106,10 +106,10 @@ class ModelStep:
     def __call__(self, batch: Any) -> Any:
         """Learn from one batch and return its loss."""
         inputs, targets = _split(batch)
-        self._model.train()
+        self.model.train()
         self._optimizer.zero_grad()
         with self._autocast():
-            loss = self._loss(self._model(inputs), targets)
+            loss = self._loss(self.model(inputs), targets)
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -118,9 +118,9 @@ class ModelStep:
     def evaluate(self, batch: Any) -> Any:
         """Return the loss of one batch, nothing learned."""
         inputs, targets = _split(batch)
-        self._model.eval()
+        self.model.eval()
         with torch.no_grad(), self._autocast():
-            return self._loss(self._model(inputs), targets)
+            return self._loss(self.model(inputs), targets)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext() if self._amp is None else torch.autocast(self._kind, dtype=self._amp)

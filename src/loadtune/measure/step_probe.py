@@ -40,7 +40,7 @@ def run_probe(source: Source, request: StepRequest) -> StepMeasurement:
     batches = batches_of(source, seed=request.seed)
     run = _Run(request, batches)
     try:
-        run.go(_step(source, request))
+        run.go(step_of(source, request))
     except LoadtuneError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a step raises is a result
@@ -48,7 +48,12 @@ def run_probe(source: Source, request: StepRequest) -> StepMeasurement:
     return run.seen()
 
 
-def _step(source: Source, request: StepRequest) -> step.Step:
+def step_of(source: Source, request: StepRequest) -> step.Step:
+    """Return the step that is to be probed, made anew.
+
+    Raises:
+        LoadtuneError: There is none.
+    """
     if request.step_path is not None:
         return pickle.loads(Path(request.step_path).read_bytes())  # type: ignore[no-any-return]  # noqa: S301 - our own
     found = step.build(request.consumer, source.workload)
@@ -72,7 +77,7 @@ class _Run:
 
     def go(self, run: step.Step) -> None:
         """Step on the largest batch until the optimiser has its state, evaluate one, then time ordinary ones."""
-        _forget_peak()
+        forget_peak()
         batch = self._batch(worst=True)
         for _ in range(max(1, self._request.steps)):
             self._take(run, batch)
@@ -115,24 +120,27 @@ class _Run:
             step_seconds=self._step_seconds,
             evaluated=self._evaluated,
             batch_bytes=self._batch_bytes,
-            resident_peak_bytes=_of_status("VmHWM"),
-            address_peak_bytes=_of_status("VmPeak"),
+            resident_peak_bytes=of_status("VmHWM"),
+            address_peak_bytes=of_status("VmPeak"),
             samples_looked_at=self._batches.looked_at,
             samples_vary=self._batches.vary,
         )
-        measured = replace(measured, **_of_device(self._device))
-        if self.error is None:
-            return measured
-        lines = "".join(traceback.format_exception(self.error)).splitlines()[-_TRACEBACK_LINES:]
-        return replace(
-            measured,
-            error_type=as_utf8(type(self.error).__name__[:200]),
-            error_message=words_of(self.error),
-            error_traceback=as_utf8("\n".join(lines)[:4000]),
-        )
+        return replace(measured, **of_device(self._device), **of_error(self.error))
 
 
-def _of_device(device: str) -> dict[str, Any]:
+def of_error(error: Exception | None) -> dict[str, Any]:
+    """Return what is kept of what was raised; nothing where nothing was."""
+    if error is None:
+        return {}
+    lines = "".join(traceback.format_exception(error)).splitlines()[-_TRACEBACK_LINES:]
+    return {
+        "error_type": as_utf8(type(error).__name__[:200]),
+        "error_message": words_of(error),
+        "error_traceback": as_utf8("\n".join(lines)[:4000]),
+    }
+
+
+def of_device(device: str) -> dict[str, Any]:
     """Return what the probe took of the device: torch's own, and what the driver's context takes beside it."""
     if device == "cpu":
         return {}
@@ -146,12 +154,13 @@ def _of_device(device: str) -> dict[str, Any]:
     return {"device_peak_bytes": int(total - free - now + peak), "device_retries": retries}
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
+    """Have the peak of resident memory count from now on."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
 
 
-def _of_status(name: str) -> int | None:
+def of_status(name: str) -> int | None:
     """Return a size that the kernel keeps of this process; None where it does not."""
     try:
         text = Path("/proc/self/status").read_text()

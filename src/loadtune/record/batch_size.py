@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loadtune.describe.plan import Consumer
+from loadtune.record.noise_scale import Goodput, GradientRequest, NoiseScale
 
 SCHEMA = "loadtune.batch-size/1"
 
@@ -31,6 +32,8 @@ class StepRequest:
     seconds: float = 0.5
     """Least time of the steps that are timed; at least one is."""
     seed: int = 0
+    gradients: GradientRequest | None = None
+    """Gradients that are asked for in place of the steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,8 @@ class BatchSizePlan:
     """For the largest batch, where a line of memory leads the way: six as a rule. Those for the rate come on top."""
     find_best: bool = True
     """Whether the fastest is looked for too."""
+    noise_scale: float | Literal["measure"] | None = None
+    """The gradient noise scale in samples, for the goodput; None is neither asked for."""
     loader: LoaderHolds = field(default_factory=LoaderHolds)
     time_budget_seconds: float = 120.0
     """After this no probe begins."""
@@ -165,3 +170,11 @@ class BatchSizeResult:
     """What a person should know, in words."""
     probes: tuple[StepProbe, ...] = ()
     seconds: float = 0.0
+    noise_scale: NoiseScale | None = None
+    """The gradient noise scale; None where it was not asked for, or nothing fits."""
+    goodputs: tuple[Goodput, ...] = ()
+    """Of each batch size that fits, by the noise scale, the smallest first."""
+    best_goodput: int | None = None
+    """The batch size of the best goodput: beside ``largest`` and ``best``, which it does not change."""
+    baseline_batch_size: int | None = None
+    """B_0, in a batch of which a sample is worth one in ``goodputs``; None where there are none."""

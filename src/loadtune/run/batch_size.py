@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -21,6 +20,7 @@ from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult, Bound, St
 from loadtune.record.results import Probe
 from loadtune.run.building import build_seconds
 from loadtune.run.host import ABANDONED_SECONDS, TrialHost
+from loadtune.run.noise_scale import Gauge, Stepper
 from loadtune.run.protocol import RunStep, Setup, Stepped
 from loadtune.run.step_bounds import bounds as bounds_of
 from loadtune.run.step_verdict import Evidence, Outcome, judge
@@ -28,17 +28,6 @@ from loadtune.run.step_verdict import Evidence, Outcome, judge
 GRACE_SECONDS = 10.0
 """Beyond its own time a host has so long to say that a probe is late."""
 _LOOK_SECONDS = 0.5
-
-
-class Stepper(Protocol):
-    """Runs a training step at a batch size: the host, or a scripted one in tests."""
-
-    @property
-    def probe(self) -> Probe:
-        """What the data set is like."""
-
-    def step(self, request: StepRequest, *, within_seconds: float) -> tuple[Stepped, str]:
-        """Run one probe; return what became of it, and what was written on standard error."""
 
 
 class HostStepper:
@@ -168,6 +157,7 @@ class _Finder:
         self._bounds = tuple(bounds)
         self._stepper = stepper
         self._step_path = step_path
+        self._gauge = Gauge(plan=plan, bounds=bounds, stepper=stepper, step_path=step_path)
         self._tell = tell
         self._clock = clock
         self._counters = oom.counters(root)
@@ -176,6 +166,7 @@ class _Finder:
         self._samples = stepper.probe.dataset_samples
 
     def find(self) -> BatchSizeResult:
+        self._gauge.check()
         found = self._largest()
         if self._plan.find_best and found.largest is not None:
             while (size := batch_rate.next_rate(self._plan, found.largest, self._probes)) and not self._is_late():
@@ -185,7 +176,7 @@ class _Finder:
         best, fastest = batch_rate.best_and_fastest(self._plan, self._probes) if self._plan.find_best else (None, None)
         size = best if best is not None else found.largest
         baseline = self._stepper.probe.baseline.batch_size
-        return BatchSizeResult(
+        result = BatchSizeResult(
             plan=self._plan,
             bounds=self._bounds,
             samples=self._samples,
@@ -194,10 +185,17 @@ class _Finder:
             because=found.because,
             best=best,
             fastest=fastest,
-            notes=batch_notes.notes(size, baseline=baseline, samples=self._samples, probes=self._probes),
+            notes=batch_notes.notes(
+                size,
+                baseline=baseline,
+                samples=self._samples,
+                probes=self._probes,
+                multiple_of=self._plan.multiple_of,
+            ),
             probes=tuple(self._probes),
-            seconds=self._clock() - self._began,
         )
+        result = self._gauge.added(result, seconds_left=self._seconds_left)
+        return replace(result, seconds=self._clock() - self._began)
 
     def _largest(self) -> Found:
         while True:
@@ -210,7 +208,10 @@ class _Finder:
             self._probe(answer)
 
     def _is_late(self) -> bool:
-        return self._clock() - self._began > self._plan.time_budget_seconds and bool(self._probes)
+        return self._seconds_left() < 0 and bool(self._probes)
+
+    def _seconds_left(self) -> float:
+        return self._plan.time_budget_seconds - (self._clock() - self._began)
 
     def _probe(self, ask: Ask) -> None:
         row = self._refused(ask) if ask.refusal is not None else self._run(ask)

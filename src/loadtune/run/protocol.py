@@ -11,6 +11,7 @@ import msgspec
 from loadtune.describe.plan import Consumer, TrialRequest
 from loadtune.record.batch_size import StepMeasurement, StepRequest
 from loadtune.record.failure import Aftermath, Alone
+from loadtune.record.noise_scale import Gradients
 from loadtune.record.results import Probe, SteadyMeasurement
 from loadtune.units import as_utf8
 
@@ -172,6 +173,8 @@ class Stepped(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 
     measured: StepMeasurement | None = None
     """None where its process died, took too long, or could not begin."""
+    gradients: Gradients | None = None
+    """Where they were asked for, and came to their end."""
     status: int | None = None
     """Of a process that died, as wait(2) gives it."""
     is_late: bool = False

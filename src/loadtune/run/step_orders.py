@@ -32,9 +32,14 @@ def run_step(source: Source, order: RunStep) -> Stepped:
 
 
 def _run(source: Source, order: RunStep) -> Stepped:
-    from loadtune.measure.step_probe import run_probe  # noqa: PLC0415 - only where it is asked for
+    # Only where it is asked for.
+    from loadtune.measure.gradients import run_gradients  # noqa: PLC0415
+    from loadtune.measure.step_probe import run_probe  # noqa: PLC0415
 
     try:
+        if order.request.gradients is not None:
+            measured, gradients = run_gradients(source, order.request, order.request.gradients)
+            return Stepped(measured=measured, gradients=gradients)
         return Stepped(measured=run_probe(source, order.request))
     except LoadtuneError as error:
         return Stepped(unusable=words_of(error))

@@ -7,8 +7,17 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from loadtune.record.batch_size import BatchSizeResult, StepProbe
+from loadtune.record.noise_scale import NoiseScale
 from loadtune.show.words import plain
-from loadtune.units import format_bytes, format_count, format_rate, format_seconds, format_share
+from loadtune.units import (
+    format_bytes,
+    format_count,
+    format_estimate,
+    format_number,
+    format_rate,
+    format_seconds,
+    format_share,
+)
 
 FITS = {
     "fits": "fits",
@@ -62,6 +71,7 @@ def summary(result: BatchSizeResult) -> Iterator[str]:
     yield f"Largest: {format_count(result.largest)} ({sure}; {result.because})."
     if result.best is not None and result.fastest is not None:
         yield f"Best: {format_count(result.best)}, {_why_best(result)}."
+    yield from _goodput(result)
     for note in result.notes:
         yield f"- {note}"
 
@@ -74,3 +84,35 @@ def _why_best(result: BatchSizeResult) -> str:
         return f"{words}: the fastest"
     tie, most = format_share(result.plan.tie), format_rate(rates[fastest])
     return f"{words}: the smallest within {tie} of the fastest, {format_count(fastest)} ({most})"
+
+
+def _goodput(result: BatchSizeResult) -> Iterator[str]:
+    """Yield the noise scale, the batch of the best goodput, and the goodput of each batch size."""
+    if result.noise_scale is None:
+        return
+    yield f"Noise scale: {_noise_scale(result.noise_scale)}."
+    best = next((one for one in result.goodputs if one.batch_size == result.best_goodput), None)
+    if best is None:
+        return
+    baseline, goodput = format_count(result.baseline_batch_size), format_rate(best.goodput_samples_per_second)
+    yield (
+        f"Best goodput: {format_count(best.batch_size)}, {goodput}, each counted as one in a batch of {baseline}: of"
+        f" {format_rate(best.samples_per_second)} a sample is worth {format_share(best.efficiency)} of one there."
+    )
+    each = [
+        f"{format_count(one.batch_size)}: {format_number(one.goodput_samples_per_second)}" for one in result.goodputs
+    ]
+    yield f"Goodput in samples/s, by batch size: {', '.join(each)}."
+
+
+def _noise_scale(found: NoiseScale) -> str:
+    if found.samples is None:
+        return f"not known, {found.because}"
+    if found.source == "given":
+        return f"{format_number(found.samples)} samples, as given"
+    sizes = f"{format_count(found.small_batch_size)} and {format_count(found.large_batch_size)}"
+    by = f"{format_count(found.pairs)} pairs of batches of {sizes}"
+    return (
+        f"{format_estimate(found.samples, found.low_samples, found.high_samples, 'samples')}, by {by}, for the model as"
+        " it is now: it grows during training"
+    )
