@@ -87,4 +87,9 @@ def batch_sizes() -> tuple[int | None, int | None, bool]:
         return [0.0] * size
 
     found: loadtune.BatchSizeResult = loadtune.find_batch_size(step, make_batch, host_memory="6GiB", multiple_of=8)
+    known = loadtune.find_batch_size("train:step", make_batch, noise_scale="measure")
+    assert_type(known.best_goodput, int | None)
+    if known.noise_scale is not None:
+        assert_type(known.noise_scale.samples, float | None)
+    assert_type([one.goodput_samples_per_second for one in known.goodputs], list[float])
     return found.largest, found.best, found.exact

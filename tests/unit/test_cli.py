@@ -71,6 +71,8 @@ BAD_INPUT = [
     (["sweep", "--host-memory", "12XB"], "--host-memory: size '12XB' has an unknown unit 'XB'"),
     (["sweep", "--host-memory", "150%"], "--host-memory: size '150%'"),
     (["sweep", "--gpu-memory", "-1GiB"], "--gpu-memory: '-1GiB'"),
+    (["batch-size", "cifar10", "--noise-scale", "-3"], "--noise-scale: '-3' is not a noise scale: write it like 500"),
+    (["batch-size", "cifar10", "--noise-scale", "0"], "'0' must be a number of samples above 0, or measure"),
     (["sweep", "--max-batch-size", "0"], "--max-batch-size: '0'"),
     (["sweep", "--step-time", "20"], "--step-time: '20' has no unit: write 20ms or 20s"),
     (["sweep", "--step-time", "20mss"], "--step-time: time '20mss'"),
