@@ -28,3 +28,13 @@ def of_one(dataset: Any, index: Any, *, in_lists: bool = True) -> Any:
     at_once = several(dataset) if in_lists else None
     given = dataset[index] if at_once is None else at_once([index])
     return list(given) if isinstance(given, Iterator) else given
+
+
+def together(dataset: Any, indices: list[Any]) -> Any:
+    """Return what the collate function is given for a list of indices: samples, or a whole batch in columns.
+
+    Raises:
+        Exception: Whatever the data set raises.
+    """
+    at_once = several(dataset)
+    return at_once(indices) if at_once is not None else [dataset[index] for index in indices]
