@@ -30,6 +30,7 @@ def find_batch_size(
     gpu_memory: str | int | None = None,
     max_batch_size: int | None = None,
     multiple_of: int = 1,
+    global_batch: int | None = None,
     device: str = "auto",
     find_best: bool = True,
     noise_scale: float | Literal["measure"] | None = None,
@@ -52,10 +53,12 @@ def find_batch_size(
         gpu_memory: Most device memory, likewise.
         max_batch_size: Largest batch to consider.
         multiple_of: Only multiples of this.
+        global_batch: Samples of one optimiser step that are to stay the same: a note says how many micro-batches of
+            which size make them up where they do not fit at once. None: those of a given loader.
         device: ``"auto"``, ``"cpu"`` or ``"cuda:0"``.
         find_best: Whether the fastest is looked for too; otherwise the largest only.
-        noise_scale: The gradient noise scale in samples, or ``"measure"`` for a step that offers its parameters, by a
-            ``model`` or a method ``parameters()``: for the goodput, which changes neither of the two.
+        noise_scale: The gradient noise scale in samples, or ``"measure"`` for a step that takes its optimiser steps by
+            torch's: for the goodput, which changes neither of the two.
         time_budget: After this no probe begins.
         trial_timeout: A probe that takes longer is ended.
         seed: Of the samples that are looked at.
@@ -70,11 +73,14 @@ def find_batch_size(
     given = _limits(separate if limits is None else limits)
     if multiple_of < 1:
         raise UsageError(f"multiple_of {multiple_of} is out of range: it must be 1 or more")
+    if global_batch is not None and global_batch < 1:
+        raise UsageError(f"global_batch {global_batch} is out of range: it must be 1 or more")
     named = step if isinstance(step, str) else "model"
     plan = BatchSizePlan(
         target=batches if isinstance(batches, str) else f"<{type(batches).__qualname__}>",
         consumer=Consumer(step=named, device=device),
         multiple_of=multiple_of,
+        global_batch=global_batch,
         most=given.max_batch_size,
         find_best=find_best,
         noise_scale=parse_noise_scale(noise_scale) if noise_scale is not None else None,

@@ -51,12 +51,16 @@ def run(
         option("off|bf16|fp16", "Type that the target's model computes in.  [default: off]"),
     ] = "off",
     multiple_of: Annotated[str, option("8", "Only multiples of this.  [default: 1]", hyphen=True)] = "1",
+    global_batch: Annotated[
+        str | None,
+        option("256", "Samples of one optimiser step: says by how many micro-batches it is kept.", hyphen=True),
+    ] = None,
     largest_only: Annotated[bool, option("", "Do not look for the fastest.")] = False,
     noise_scale: Annotated[
         str | None,
         option(
             "measure|B",
-            "Gradient noise scale, for the batch of the best goodput; measure needs the step's parameters.",
+            "Gradient noise scale, for the batch of the best goodput; measure needs an optimiser of torch's.",
             hyphen=True,
         ),
     ] = None,
@@ -86,6 +90,7 @@ def run(
         target=target,
         consumer=ConsumerOptions(step=step, device=device, amp=amp).build(),
         multiple_of=parsed("--multiple-of", multiple_of, positive),
+        global_batch=maybe("--global-batch", global_batch, positive),
         most=bounds.max_batch_size,
         tie=parsed("--tie", tie, share),
         find_best=not largest_only,

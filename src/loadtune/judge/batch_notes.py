@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from loadtune.record.batch_size import StepProbe
 from loadtune.units import format_count, format_ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accumulation:
+    """A batch of one optimiser step, in samples, and what fits of it at a time."""
+
+    global_batch: int
+    largest: int
+    multiple_of: int = 1
+    """Micro-batches are multiples of this, as far as they are equal."""
 
 
 def notes(
@@ -14,7 +25,7 @@ def notes(
     baseline: int | None,
     samples: int | None,
     probes: Sequence[StepProbe],
-    multiple_of: int = 1,
+    accumulation: Accumulation | None = None,
 ) -> tuple[str, ...]:
     """Return what a person should know of the batch size that is recommended, in sentences.
 
@@ -23,15 +34,13 @@ def notes(
         baseline: What is used now.
         samples: N of the data set.
         probes: All of them.
-        multiple_of: Batch sizes are to be multiples of this.
+        accumulation: A batch of one optimiser step that is to stay the same; None where none was given.
     """
     found = list(_of_the_search(probes))
     if size is not None:
-        found += [
-            *_of_the_epoch(size, samples),
-            *_of_learning(size, baseline),
-            *_of_accumulation(size, baseline, multiple_of),
-        ]
+        found += [*_of_the_epoch(size, samples), *_of_learning(size, baseline)]
+    if accumulation is not None:
+        found.append(_of_accumulation(accumulation))
     return tuple(found)
 
 
@@ -72,20 +81,30 @@ def _of_learning(size: int, baseline: int | None) -> Iterator[str]:
     )
 
 
-def _of_accumulation(size: int, baseline: int | None, multiple_of: int) -> Iterator[str]:
-    """Yield how a batch of the baseline's size is made of smaller ones: of equal ones where that takes few more."""
-    if baseline is None or baseline <= size:
-        return
-    dividing = [part for part in range(multiple_of, size + 1, multiple_of) if baseline % part == 0]
-    part, is_exact = max(dividing, default=0), bool(dividing) and 2 * max(dividing) > size
-    if not is_exact:
-        count = -(-baseline // size)
-        part = -(-baseline // (count * multiple_of)) * multiple_of
-    count, rest = divmod(baseline, part)
+def _of_accumulation(asked: Accumulation) -> str:
+    """Return how a global batch is made of smaller ones: of equal ones where that takes few more."""
+    if asked.global_batch <= asked.largest:
+        return f"a global batch of {format_count(asked.global_batch)} fits as it is: nothing has to be accumulated"
+    part = _micro_batch(asked.global_batch, asked.largest, asked.multiple_of)
+    count, rest = divmod(asked.global_batch, part)
     words = f"{format_count(count)} micro-{'batch' if count == 1 else 'batches'} of {format_count(part)}"
+    weight = f"divide each loss by {format_count(count)}"
     if rest:
-        words += f" and one of {format_count(rest)}, each loss weighted by its samples"
-    yield (
-        f"a global batch of {format_count(baseline)} is {words}: accumulate their gradients for one optimiser step"
-        " (BatchNorm goes by each micro-batch)"
+        words += f" and one of {format_count(rest)}"
+        weight = f"multiply each loss by its share of the {format_count(asked.global_batch)} samples"
+    return (
+        f"a global batch of {format_count(asked.global_batch)} is {words}: accumulate their gradients for one optimiser"
+        f" step, and {weight} (R devices in parallel share them, an R-th part each; BatchNorm goes by each"
+        " micro-batch)"
     )
+
+
+def _micro_batch(global_batch: int, largest: int, multiple_of: int) -> int:
+    """Return the largest divisor that fits where it is more than half of what fits, else parts as even as may be."""
+    dividing = max(
+        (part for part in range(multiple_of, largest + 1, multiple_of) if global_batch % part == 0), default=0
+    )
+    if 2 * dividing > largest:
+        return dividing
+    count = -(-global_batch // largest)
+    return -(-global_batch // (count * multiple_of)) * multiple_of

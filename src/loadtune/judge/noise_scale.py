@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from loadtune.judge.statistics import student_t
 from loadtune.record.batch_size import StepProbe
 from loadtune.record.noise_scale import Goodput, Gradients, NoiseScale
-from loadtune.units import VAST_INTERVAL, format_count
+from loadtune.units import VAST_INTERVAL, format_count, format_number
 
 APART = 8
 """The large batch is so many times the small one, where there is room."""
@@ -23,9 +23,15 @@ LEAST_SMALL = 2
 LEAST_PAIRS = 4
 PLANNED_PAIRS = 8
 """For so many there are to be time and samples; more are taken as long as there are."""
+PLANNED_SAMPLES = PLANNED_PAIRS * (1 + 1 / APART)
+"""What they take, as large batches."""
 MOST_PAIRS = 32
 HELD = 2
 """The samples are held beside the batch that they make, and nothing computes in fewer bits: half of the largest."""
+CLIPPED = 3
+"""Gradients of the same length, at the largest, by which a step that clips them is known."""
+SAME_LENGTH = 1e-4
+"""Relative, of squares: torch clips to a length that differs by as little as 1e-6."""
 _CONFIDENCE = 0.975
 
 
@@ -43,9 +49,9 @@ def batch_sizes(
     """
     most = [float(max(largest // HELD, min(largest, 2 * multiple_of)))]
     if samples is not None:
-        most.append(samples / (PLANNED_PAIRS * (1 + 1 / APART)))
+        most.append(samples / PLANNED_SAMPLES)
     if samples_per_second is not None:
-        most.append(seconds * samples_per_second / (PLANNED_PAIRS * (1 + 1 / APART)))
+        most.append(seconds * samples_per_second / PLANNED_SAMPLES)
     large = int(min(most)) // multiple_of * multiple_of
     least = LEAST_SMALL if large >= APART else 1
     small = max(multiple_of, max(large // APART, least) // multiple_of * multiple_of)
@@ -70,6 +76,7 @@ def noise_scale(seen: Gradients) -> NoiseScale:
         small_batch_size=seen.small_batch_size,
         large_batch_size=seen.large_batch_size,
         pairs=seen.pairs,
+        in_own_order=seen.in_own_order,
         gradient_square=statistics.fmean(gradients) if finite else None,
         covariance_trace=statistics.fmean(traces) if finite else None,
     )
@@ -94,8 +101,8 @@ def _no_estimate(seen: Gradients, gradients: Sequence[float], traces: Sequence[f
         return f"there were time and samples for {_batches(seen)}, and it takes {LEAST_PAIRS} pairs at least"
     if not all(map(math.isfinite, [*gradients, *traces])):
         return "a gradient was not finite"
-    if len(set(seen.large_squares)) == 1 and len(set(seen.small_squares)) == 1:
-        return f"{_batches(seen)} gave the same gradient each: they have to be of different samples"
+    if (reason := _no_gradients(seen)) is not None:
+        return reason
     if statistics.fmean(gradients) <= 0:
         return f"the gradient does not stand out of its noise by {_batches(seen)}: |G|² came out as 0 or less"
     if statistics.fmean(traces) <= 0:
@@ -103,6 +110,21 @@ def _no_estimate(seen: Gradients, gradients: Sequence[float], traces: Sequence[f
             f"no noise stands out by {_batches(seen)}: S came out as 0 or less (a loss has to be a mean over samples)"
         )
     return None
+
+
+def _no_gradients(seen: Gradients) -> str | None:
+    """Return that all are 0, or are clipped, as several of the largest length are; None elsewhere."""
+    squares = [*seen.small_squares, *seen.large_squares]
+    largest = max(squares)
+    if not largest:
+        return "no gradient reached the parameters: each was 0"
+    count = sum(one >= (1 - SAME_LENGTH) * largest for one in squares)
+    if count < CLIPPED:
+        return None
+    return (
+        f"{format_count(count)} of {format_count(len(squares))} gradients have the same length,"
+        f" {format_number(math.sqrt(largest))}: the step clips them; measure a step that does not"
+    )
 
 
 def _batches(seen: Gradients) -> str:
@@ -133,20 +155,53 @@ def efficiency(batch_size: float, *, noise_samples: float, baseline: float) -> f
     return (noise_samples + baseline) / (noise_samples + batch_size)
 
 
-def goodputs(probes: Sequence[StepProbe], *, noise_samples: float, baseline: int) -> tuple[Goodput, ...]:
-    """Return the goodput of each batch size that fits, the smallest first."""
+def goodputs(probes: Sequence[StepProbe], *, scale: NoiseScale, baseline: int) -> tuple[Goodput, ...]:
+    """Return the goodput of each batch size that fits, the smallest first; none where the scale is not known."""
+    if scale.samples is None:
+        return ()
     rates = {p.batch_size: rate for p in probes if p.fit == "fits" and (rate := p.samples_per_second) is not None}
-    found = []
-    for size, rate in sorted(rates.items()):
-        worth = efficiency(size, noise_samples=noise_samples, baseline=baseline)
-        found.append(
-            Goodput(batch_size=size, samples_per_second=rate, efficiency=worth, goodput_samples_per_second=rate * worth)
-        )
-    return tuple(found)
+    return tuple(
+        _goodput(size, rate, scale.samples, scale=scale, baseline=baseline) for size, rate in sorted(rates.items())
+    )
 
 
-def best(found: Sequence[Goodput]) -> int | None:
-    """Return the batch size of the best goodput, the smaller one of equal ones; None where there is none."""
-    if not found:
+def _goodput(size: int, rate: float, samples: float, *, scale: NoiseScale, baseline: int) -> Goodput:
+    def at(noise_samples: float | None) -> float | None:
+        if noise_samples is None:
+            return None
+        return rate * efficiency(size, noise_samples=noise_samples, baseline=baseline)
+
+    worth = efficiency(size, noise_samples=samples, baseline=baseline)
+    return Goodput(
+        batch_size=size,
+        samples_per_second=rate,
+        efficiency=worth,
+        goodput_samples_per_second=rate * worth,
+        at_low_samples_per_second=at(scale.low_samples),
+        at_high_samples_per_second=at(scale.high_samples),
+    )
+
+
+def best(found: Sequence[Goodput], *, tie: float) -> tuple[int | None, tuple[int, int] | None]:
+    """Return the smallest batch size tied with the best goodput, and the range of it over the scale's interval.
+
+    Args:
+        found: The goodputs.
+        tie: Goodputs no further apart than this, as a share, are equal.
+
+    Returns:
+        None for the batch size where there is none; None for the range where it is one size, or the scale was given.
+    """
+    size = _smallest_tied({one.batch_size: one.goodput_samples_per_second for one in found}, tie)
+    low = _smallest_tied({one.batch_size: one.at_low_samples_per_second for one in found}, tie)
+    high = _smallest_tied({one.batch_size: one.at_high_samples_per_second for one in found}, tie)
+    if size is None or low is None or high is None or low == size == high:
+        return size, None
+    return size, (min(low, size, high), max(low, size, high))
+
+
+def _smallest_tied(by_size: Mapping[int, float | None], tie: float) -> int | None:
+    known = {size: goodput for size, goodput in by_size.items() if goodput is not None}
+    if not known:
         return None
-    return max(found, key=lambda one: (one.goodput_samples_per_second, -one.batch_size)).batch_size
+    return min(size for size, goodput in known.items() if goodput >= (1 - tie) * max(known.values()))

@@ -142,6 +142,9 @@ class BatchSizePlan:
     """Whether the fastest is looked for too."""
     noise_scale: float | Literal["measure"] | None = None
     """The gradient noise scale in samples, for the goodput; None is neither asked for."""
+    global_batch: int | None = None
+    """Samples of one optimiser step that are to stay the same, by accumulation where they do not fit at once; None is
+    that of a given loader, or none."""
     loader: LoaderHolds = field(default_factory=LoaderHolds)
     time_budget_seconds: float = 120.0
     """After this no probe begins."""
@@ -175,6 +178,9 @@ class BatchSizeResult:
     goodputs: tuple[Goodput, ...] = ()
     """Of each batch size that fits, by the noise scale, the smallest first."""
     best_goodput: int | None = None
-    """The batch size of the best goodput: beside ``largest`` and ``best``, which it does not change."""
+    """The smallest batch size tied with the best goodput: beside ``largest`` and ``best``, which it does not change."""
+    best_goodput_range: tuple[int, int] | None = None
+    """The smallest and the largest that it may be over the noise scale's interval; None where both are the same, or
+    the scale was given."""
     baseline_batch_size: int | None = None
-    """B_0, in a batch of which a sample is worth one in ``goodputs``; None where there are none."""
+    """B_0, in a batch of which a sample is worth one in ``goodputs``: a unit only; None where there are none."""

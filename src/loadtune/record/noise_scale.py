@@ -13,7 +13,8 @@ class GradientRequest:
     small_batch_size: int
     large_batch_size: int
     most_pairs: int
-    """0 only sees whether the parameters of the step can be reached."""
+    planned_pairs: int
+    """So many are to be over in time: otherwise the large batch is made smaller."""
     seconds: float
     """After these no pair begins."""
 
@@ -26,6 +27,8 @@ class Gradients:
     large_batch_size: int
     small_squares: tuple[float, ...]
     large_squares: tuple[float, ...]
+    in_own_order: bool = False
+    """Whether the samples came in an order that the data set or its loader decides about."""
 
     @property
     def pairs(self) -> int:
@@ -49,6 +52,8 @@ class NoiseScale:
     large_batch_size: int | None = None
     pairs: int = 0
     """Of batches, by which it was measured."""
+    in_own_order: bool = False
+    """Whether the samples came in an order that the data set or its loader decides about: it has to be a random one."""
     gradient_square: float | None = None
     """Estimate of |G|², the squared length of the true gradient; unbiased, and so perhaps below 0."""
     covariance_trace: float | None = None
@@ -65,3 +70,6 @@ class Goodput:
     """What a sample is worth, against one in a batch of the baseline's size."""
     goodput_samples_per_second: float
     """The product of both: samples of the baseline's worth a second."""
+    at_low_samples_per_second: float | None = None
+    """The same by the lower end of the noise scale's interval; None where it was given."""
+    at_high_samples_per_second: float | None = None

@@ -8,26 +8,42 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from loadtune.describe.plan import Limits
 from loadtune.errors import TargetError
 from loadtune.judge import batch_memory, batch_notes, batch_rate
+from loadtune.judge.batch_notes import Accumulation
 from loadtune.judge.batch_search import Ask, Found, Search
 from loadtune.record import oom
 from loadtune.record.batch_size import BatchSizePlan, BatchSizeResult, Bound, StepProbe, StepRequest
 from loadtune.record.results import Probe
 from loadtune.run.building import build_seconds
 from loadtune.run.host import ABANDONED_SECONDS, TrialHost
-from loadtune.run.noise_scale import Gauge, Stepper
+from loadtune.run.noise_scale import Gauge
 from loadtune.run.protocol import RunStep, Setup, Stepped
 from loadtune.run.step_bounds import bounds as bounds_of
 from loadtune.run.step_verdict import Evidence, Outcome, judge
+from loadtune.units import format_share
 
 GRACE_SECONDS = 10.0
 """Beyond its own time a host has so long to say that a probe is late."""
 _LOOK_SECONDS = 0.5
+SEARCHING = 0.7
+"""Of the time budget is for the search where the gradient noise scale is measured after it."""
+
+
+class Stepper(Protocol):
+    """Runs what is asked of the training step in a process of its own."""
+
+    @property
+    def probe(self) -> Probe:
+        """What the data set is like."""
+
+    def step(self, request: StepRequest, *, within_seconds: float) -> tuple[Stepped, str]:
+        """Run it; return what became of it, and what was written on standard error."""
 
 
 class HostStepper:
@@ -157,7 +173,9 @@ class _Finder:
         self._bounds = tuple(bounds)
         self._stepper = stepper
         self._step_path = step_path
-        self._gauge = Gauge(plan=plan, bounds=bounds, stepper=stepper, step_path=step_path)
+        self._gauge = Gauge(
+            plan=plan, probe=stepper.probe, step_path=step_path, run=lambda request: self._judged(request, {})[:2]
+        )
         self._tell = tell
         self._clock = clock
         self._counters = oom.counters(root)
@@ -175,7 +193,6 @@ class _Finder:
                 )
         best, fastest = batch_rate.best_and_fastest(self._plan, self._probes) if self._plan.find_best else (None, None)
         size = best if best is not None else found.largest
-        baseline = self._stepper.probe.baseline.batch_size
         result = BatchSizeResult(
             plan=self._plan,
             bounds=self._bounds,
@@ -187,15 +204,24 @@ class _Finder:
             fastest=fastest,
             notes=batch_notes.notes(
                 size,
-                baseline=baseline,
+                baseline=self._stepper.probe.baseline.batch_size,
                 samples=self._samples,
                 probes=self._probes,
-                multiple_of=self._plan.multiple_of,
+                accumulation=self._accumulation(found.largest),
             ),
             probes=tuple(self._probes),
         )
         result = self._gauge.added(result, seconds_left=self._seconds_left)
         return replace(result, seconds=self._clock() - self._began)
+
+    def _accumulation(self, largest: int | None) -> Accumulation | None:
+        """Return the global batch that was asked for, or that of a given loader which does not fit."""
+        probe = self._stepper.probe
+        given = probe.baseline.batch_size if probe.baseline_is_given else None
+        asked = self._plan.global_batch or given
+        if largest is None or asked is None or (self._plan.global_batch is None and asked <= largest):
+            return None
+        return Accumulation(global_batch=asked, largest=largest, multiple_of=self._plan.multiple_of)
 
     def _largest(self) -> Found:
         while True:
@@ -204,11 +230,18 @@ class _Finder:
             if isinstance(answer, Found):
                 return answer
             if self._is_late():
-                return search.given_up(f"the time of {self._plan.time_budget_seconds:g} s (--time-budget) was over")
+                return search.given_up(self._late_words())
             self._probe(answer)
 
     def _is_late(self) -> bool:
-        return self._seconds_left() < 0 and bool(self._probes)
+        kept = (1 - SEARCHING) * self._plan.time_budget_seconds if self._plan.noise_scale == "measure" else 0.0
+        return self._seconds_left() < kept and bool(self._probes)
+
+    def _late_words(self) -> str:
+        words = f"the time of {self._plan.time_budget_seconds:g} s (--time-budget) was over"
+        if self._plan.noise_scale != "measure":
+            return words
+        return f"{words}, but for the {format_share(1 - SEARCHING, 0)} that are kept for the noise scale"
 
     def _seconds_left(self) -> float:
         return self._plan.time_budget_seconds - (self._clock() - self._began)
@@ -239,24 +272,28 @@ class _Finder:
         request = StepRequest(
             batch_size=ask.batch_size, consumer=self._plan.consumer, step_path=self._step_path, seed=self._plan.seed
         )
-        within, began = self._plan.probe_timeout_seconds, self._clock()
-        before = self._counts()
-        stepped, stderr = self._stepper.step(request, within_seconds=within)
+        began = self._clock()
+        stepped, outcome, used = self._judged(request, ask.predicted_bytes)
         if stepped.unusable is not None:
             raise TargetError(stepped.unusable)
+        return replace(self._row(ask, outcome, stepped, self._clock() - began), used_bytes=used)
+
+    def _judged(self, request: StepRequest, predicted: Mapping[str, int]) -> tuple[Stepped, Outcome, dict[str, int]]:
+        """Run what is asked of the step; return what it gave, whether it kept to the limits, and what it took."""
+        within, before = self._plan.probe_timeout_seconds, self._counts()
+        stepped, stderr = self._stepper.step(request, within_seconds=within)
         loader = self._plan.loader
         used = batch_memory.used(stepped.measured, self._bounds, loader) if stepped.measured is not None else {}
         evidence = Evidence(
             bounds=self._bounds,
             used=used,
-            predicted=ask.predicted_bytes,
+            predicted=predicted,
             killed=oom.killed(before, self._counts()),
             stderr=stderr,
             seconds_per_sample=self._seconds_per_sample(),
-            least_steps=request.steps + 1,
+            least_steps=request.steps + 1 if request.gradients is None else 0,
         )
-        outcome = judge(stepped, evidence, batch_size=ask.batch_size, within_seconds=within)
-        return replace(self._row(ask, outcome, stepped, self._clock() - began), used_bytes=used)
+        return stepped, judge(stepped, evidence, batch_size=request.batch_size, within_seconds=within), used
 
     def _row(self, ask: Ask, outcome: Outcome, stepped: Stepped | None, seconds: float) -> StepProbe:
         return StepProbe(

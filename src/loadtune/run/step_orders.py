@@ -21,6 +21,9 @@ def run_step(source: Source, order: RunStep) -> Stepped:
     """Return what became of the step, whatever that is."""
     if not order.fork:
         return _run(source, order)
+    # Torch's optimisers import it when they first step, which takes seconds: here once, so that no child does it again.
+    import torch._dynamo  # noqa: F401, PLC0415
+
     try:
         return aside(partial(_run, source, order), within_seconds=order.within_seconds)  # type: ignore[no-any-return]
     except AsideLateError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 
 from loadtune.record.batch_size import BatchSizeResult, StepProbe
-from loadtune.record.noise_scale import NoiseScale
+from loadtune.record.noise_scale import Goodput, NoiseScale
 from loadtune.show.words import plain
 from loadtune.units import (
     format_bytes,
@@ -94,15 +94,29 @@ def _goodput(result: BatchSizeResult) -> Iterator[str]:
     best = next((one for one in result.goodputs if one.batch_size == result.best_goodput), None)
     if best is None:
         return
-    baseline, goodput = format_count(result.baseline_batch_size), format_rate(best.goodput_samples_per_second)
-    yield (
-        f"Best goodput: {format_count(best.batch_size)}, {goodput}, each counted as one in a batch of {baseline}: of"
-        f" {format_rate(best.samples_per_second)} a sample is worth {format_share(best.efficiency)} of one there."
-    )
+    size = f"{format_count(best.batch_size)}{_between(result.best_goodput_range)}"
+    yield f"Best goodput: batch {size}: {_worth(best, result)}."
     each = [
         f"{format_count(one.batch_size)}: {format_number(one.goodput_samples_per_second)}" for one in result.goodputs
     ]
     yield f"Goodput in samples/s, by batch size: {', '.join(each)}."
+
+
+def _between(ends: tuple[int, int] | None) -> str:
+    if ends is None:
+        return ""
+    return f" (between {format_count(ends[0])} and {format_count(ends[1])} by the interval of the noise scale)"
+
+
+def _worth(best: Goodput, result: BatchSizeResult) -> str:
+    """Return the rate of a batch size, and what that is in samples of the baseline's worth."""
+    rate, baseline = format_rate(best.samples_per_second), format_count(result.baseline_batch_size)
+    if best.batch_size == result.baseline_batch_size:
+        return f"{rate}, by which the worth of a sample is counted"
+    return (
+        f"{rate}, each worth {format_share(best.efficiency, 0)} of one in a batch of {baseline}: as good as"
+        f" {format_rate(best.goodput_samples_per_second)} there"
+    )
 
 
 def _noise_scale(found: NoiseScale) -> str:
@@ -112,7 +126,8 @@ def _noise_scale(found: NoiseScale) -> str:
         return f"{format_number(found.samples)} samples, as given"
     sizes = f"{format_count(found.small_batch_size)} and {format_count(found.large_batch_size)}"
     by = f"{format_count(found.pairs)} pairs of batches of {sizes}"
+    order = "; the data set or its loader gave the samples in its own order, which has to be a random one"
     return (
         f"{format_estimate(found.samples, found.low_samples, found.high_samples, 'samples')}, by {by}, for the model as"
-        " it is now: it grows during training"
+        f" it is now: it grows during training{order if found.in_own_order else ''}"
     )
