@@ -64,16 +64,20 @@ def is_same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_everything_of_the_caller_is_as_before_to_the_bit() -> None:
+@pytest.mark.parametrize("noise_scale", [None, "measure"])
+def test_everything_of_the_caller_is_as_before_to_the_bit(noise_scale: Any) -> None:
     """Model, optimiser, gradients, modes and random streams are the same after the call, in the middle of training."""
     training = Training()
     for _ in range(3):
         training.step(make_batch(16))
     training.model[2].eval()
     before = training.state()
-    result = loadtune.find_batch_size(training.step, make_batch, max_batch_size=256, multiple_of=16)
+    result = loadtune.find_batch_size(
+        training.step, make_batch, max_batch_size=64, multiple_of=16, noise_scale=noise_scale
+    )
     assert is_same(before, training.state())
-    assert result.largest == 256
+    assert result.largest == 64
+    assert noise_scale is None or (result.noise_scale is not None and result.noise_scale.pairs > 0)
     assert result.exact
     assert result.best is not None
     assert result.best % 16 == 0

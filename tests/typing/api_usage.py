@@ -87,7 +87,7 @@ def batch_sizes() -> tuple[int | None, int | None, bool]:
         return [0.0] * size
 
     found: loadtune.BatchSizeResult = loadtune.find_batch_size(step, make_batch, host_memory="6GiB", multiple_of=8)
-    known = loadtune.find_batch_size("train:step", make_batch, noise_scale="measure")
+    known = loadtune.find_batch_size("train:step", make_batch, noise_scale="measure", global_batch=512)
     assert_type(known.best_goodput, int | None)
     if known.noise_scale is not None:
         assert_type(known.noise_scale.samples, float | None)

@@ -72,6 +72,7 @@ BAD_INPUT = [
     (["sweep", "--host-memory", "150%"], "--host-memory: size '150%'"),
     (["sweep", "--gpu-memory", "-1GiB"], "--gpu-memory: '-1GiB'"),
     (["batch-size", "cifar10", "--noise-scale", "-3"], "--noise-scale: '-3' is not a noise scale: write it like 500"),
+    (["batch-size", "cifar10", "--global-batch", "0"], "--global-batch: '0' is not a whole number of 1 or"),
     (["batch-size", "cifar10", "--noise-scale", "0"], "'0' must be a number of samples above 0, or measure"),
     (["sweep", "--max-batch-size", "0"], "--max-batch-size: '0'"),
     (["sweep", "--step-time", "20"], "--step-time: '20' has no unit: write 20ms or 20s"),

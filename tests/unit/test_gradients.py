@@ -247,6 +247,20 @@ def test_a_grad_scaler_skips_its_first_steps(*, fused: bool) -> None:
     assert torch.equal(step.model.weight, torch.ones(DIMENSIONS))
 
 
+def test_a_step_that_accumulates_over_calls_is_given_its_batch_again() -> None:
+    """One that steps at each fourth call, on a fourth of each loss: the square is a sixteenth, of one batch each time."""
+    step, calls = Step(), iter(range(1, 100))
+
+    def learn(batch: Any) -> None:
+        (step.model(batch[0]).mean() / 4).backward()
+        if next(calls) % 4 == 0:
+            step.optimizer.step()
+            step.optimizer.zero_grad()
+
+    held = gradients.Held(learn)
+    assert [held.square(batch_of()) for _ in range(2)] == pytest.approx([TRUE / 16] * 2, rel=1e-6)
+
+
 class Twice(Step):
     """Two optimiser steps a batch."""
 

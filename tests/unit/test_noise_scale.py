@@ -220,7 +220,7 @@ def test_the_goodput_is_shown_beside_what_was_found() -> None:
             "Best goodput: batch 128: 1,500 samples/s, each worth 80 % of one in a batch of 64: as good as 1,200"
             " samples/s there."
         ),
-        "Goodput in samples/s, by batch size: 64: 1,000, 128: 1,200, 512: 582.",
+        "Goodput in samples/s, by the batch of an optimiser step: 64: 1,000, 128: 1,200, 512: 582.",
     ]
 
 

@@ -18,6 +18,7 @@ import loadtune
         ({"limits": {"max_batch_size": 0}}, "max_batch_size 0 is out of range: it must be 1 or more"),
         ({"max_batch_size": -1}, "max_batch_size -1 is out of range: it must be 1 or more"),
         ({"host_memory": "12XB"}, "size '12XB' has an unknown unit"),
+        ({"global_batch": 0}, "global_batch 0 is out of range: it must be 1 or more"),
         ({"noise_scale": 0}, "noise scale '0' must be a number of samples above 0, or measure"),
         ({"noise_scale": "guess"}, "'guess' is not a noise scale: write it like 500 (samples), or measure"),
         ({"multiple_of": 0}, "multiple_of 0 is out of range: it must be 1 or more"),

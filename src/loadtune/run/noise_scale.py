@@ -86,7 +86,8 @@ class Gauge:
         if stepped.unusable is not None:
             return _unknown(stepped.unusable)
         if outcome.fit != "fits" or stepped.gradients is None:
-            return _unknown(f"gradients with batches of {sizes[1]}: {outcome.reason}")
+            memory = "out of memory, " if outcome.fit == "out_of_memory" else ""
+            return _unknown(f"gradients with batches of {sizes[1]}: {memory}{outcome.reason}")
         return by_pairs.noise_scale(stepped.gradients)
 
     def _batch_sizes(

@@ -99,7 +99,7 @@ def _goodput(result: BatchSizeResult) -> Iterator[str]:
     each = [
         f"{format_count(one.batch_size)}: {format_number(one.goodput_samples_per_second)}" for one in result.goodputs
     ]
-    yield f"Goodput in samples/s, by batch size: {', '.join(each)}."
+    yield f"Goodput in samples/s, by the batch of an optimiser step: {', '.join(each)}."
 
 
 def _between(ends: tuple[int, int] | None) -> str:
