@@ -248,7 +248,7 @@ def test_a_grad_scaler_skips_its_first_steps(*, fused: bool) -> None:
 
 
 def test_a_step_that_accumulates_over_calls_is_given_its_batch_again() -> None:
-    """One that steps at each fourth call, on a fourth of each loss: the square is a sixteenth, of one batch each time."""
+    """One that steps at each fourth call, on a fourth of each loss: the square is a sixteenth, of one batch."""
     step, calls = Step(), iter(range(1, 100))
 
     def learn(batch: Any) -> None:
