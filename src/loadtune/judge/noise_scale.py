@@ -59,13 +59,17 @@ def batch_sizes(
 
 
 def noise_scale(seen: Gradients) -> NoiseScale:
-    """Return the noise scale with its 95 % interval, by the jackknife over the pairs; or why it is not known."""
+    """Return the noise scale with its 95 % interval, by the jackknife over the pairs; or why it is not known.
+
+    Where batches are too small for it, what it is at least may be known.
+    """
     gradients, traces = _gradient_squares(seen), _traces(seen)
     reason = _no_estimate(seen, gradients, traces)
     known = _known(gradients, traces) if reason is None else None
-    if known is None:
-        reason = reason or f"{_batches(seen)} leave it open by more than a factor of {VAST_INTERVAL:g}"
     estimate, low, high = known or (None, None, None)
+    if reason is None and known is None:
+        reason, low = _left_open(seen, gradients), _least(gradients, traces)
+        reason += f"; it is above about {format_number(low)} samples" if low is not None else ""
     finite = bool(gradients) and all(map(math.isfinite, [*gradients, *traces]))
     return NoiseScale(
         source="measured",
@@ -103,13 +107,17 @@ def _no_estimate(seen: Gradients, gradients: Sequence[float], traces: Sequence[f
         return "a gradient was not finite"
     if (reason := _no_gradients(seen)) is not None:
         return reason
-    if statistics.fmean(gradients) <= 0:
-        return f"the gradient does not stand out of its noise by {_batches(seen)}: |G|² came out as 0 or less"
     if statistics.fmean(traces) <= 0:
         return (
             f"no noise stands out by {_batches(seen)}: S came out as 0 or less (a loss has to be a mean over samples)"
         )
     return None
+
+
+def _left_open(seen: Gradients, gradients: Sequence[float]) -> str:
+    if statistics.fmean(gradients) <= 0:
+        return f"the gradient does not stand out of its noise by {_batches(seen)}: |G|² came out as 0 or less"
+    return f"{_batches(seen)} leave it open by more than a factor of {VAST_INTERVAL:g}"
 
 
 def _no_gradients(seen: Gradients) -> str | None:
@@ -136,6 +144,8 @@ def _known(gradients: Sequence[float], traces: Sequence[float]) -> tuple[float, 
     """Return the ratio with its interval, made of its logarithm; None where that says nothing of its size."""
     count = len(gradients)
     all_gradients, all_traces = math.fsum(gradients), math.fsum(traces)
+    if all_gradients <= 0:
+        return None
     left_out = [
         (all_traces - s) / (all_gradients - g) for g, s in zip(gradients, traces, strict=True) if g != all_gradients
     ]
@@ -148,6 +158,23 @@ def _known(gradients: Sequence[float], traces: Sequence[float]) -> tuple[float, 
         return None
     estimate = all_traces / all_gradients
     return estimate, estimate * math.exp(-half), estimate * math.exp(half)
+
+
+def _least(gradients: Sequence[float], traces: Sequence[float]) -> float | None:
+    """Return the lower end of the 95 % interval of Fieller (J. R. Stat. Soc. B 16, 1954), which may have no upper one.
+
+    A ratio θ is in it where the mean of S − θ·|G|² is no further from 0 than its error allows; None where 0 is.
+    """
+    count, gradient, trace = len(gradients), statistics.fmean(gradients), statistics.fmean(traces)
+    error = student_t(_CONFIDENCE, count - 1) ** 2 / (count * (count - 1))
+    pairs = [(g - gradient, s - trace) for g, s in zip(gradients, traces, strict=True)]
+    a = gradient**2 - error * math.fsum(g * g for g, _ in pairs)
+    b = gradient * trace - error * math.fsum(g * s for g, s in pairs)
+    c = trace**2 - error * math.fsum(s * s for _, s in pairs)
+    inside = b * b - a * c
+    if c <= 0 or inside < 0 or b + math.sqrt(inside) <= 0:
+        return None
+    return c / (b + math.sqrt(inside))
 
 
 def efficiency(batch_size: float, *, noise_samples: float, baseline: float) -> float:

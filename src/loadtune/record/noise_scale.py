@@ -44,7 +44,7 @@ class NoiseScale:
     samples: float | None
     """B_n, in samples; None where it is not known."""
     low_samples: float | None = None
-    """Lower end of the 95 % interval; None where it was given, or is not known."""
+    """Lower end of the 95 % interval, which may be known where B_n is not; None where it is not, or B_n was given."""
     high_samples: float | None = None
     because: str = ""
     """Why it is not known, in words."""

@@ -18,6 +18,8 @@ SHARE = 0.5
 CHECKED_LARGEST = 16
 """Batches with which it is seen whether gradients can be had are made as if no larger one fitted."""
 CHECKED_PAIRS = 2
+CHECKED_SHARE = 0.1
+"""Of the time budget is for these pairs; a few steps of the small batch come in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Gauge:
         sizes = self._batch_sizes(min(most, self.plan.most or most))
         if sizes is None:
             return
-        seconds = SHARE * self.plan.probe_timeout_seconds
+        seconds = min(SHARE * self.plan.probe_timeout_seconds, CHECKED_SHARE * self.plan.time_budget_seconds)
         stepped, _ = self._ask(sizes, pairs=CHECKED_PAIRS, planned=1, seconds=seconds)
         if stepped.unusable is not None:
             raise TargetError(stepped.unusable)
