@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from loadtune.describe.workload import Workload
 KEPT_BYTES = 64 * 1024
 """What a growing data set keeps of each sample; touched, and no part of what it returns."""
 SECONDS = 0.001
+COLLECTED_AT = 1400
+"""The sample of a worker at which it collects: a trial of 2 s gets there after its second look, and before the last."""
 
 
 class Flat(Dataset[Any]):
@@ -29,6 +32,22 @@ class Flat(Dataset[Any]):
     def __getitem__(self, index: int) -> torch.Tensor:
         time.sleep(SECONDS)
         return torch.full((16,), float(index))
+
+
+class Collected(Flat):
+    """Holds 400,000 lists that no sample reads; each worker collects Python's garbage once, late in a trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists: list[list[int]] = [[index] for index in range(400_000)]
+        self.seen = 0
+        gc.disable()  # so that nothing but what is asked for collects
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.seen += 1
+        if self.seen == COLLECTED_AT and get_worker_info() is not None:
+            gc.collect()
+        return super().__getitem__(index)
 
 
 class Caching(Flat):

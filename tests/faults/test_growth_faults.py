@@ -148,6 +148,19 @@ def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:
     assert 0.85 * held < rise < 2.5 * held
 
 
+def test_what_a_garbage_collection_copies_comes_once() -> None:
+    """400,000 lists, collected once in each worker: copied at once, by their pages to 30 %, and nothing is to come."""
+    with supervisor("Collected") as running:
+        records = looked_at(running, 2, seconds=2.0)
+        found = survey(records, running.probe)
+        one = only(found.of(records[0].config))
+        ahead = outlook(records[0].config, records, found, probe=running.probe, batches_per_epoch=100_000)
+    assert (one.part, one.kind) == ("copies", "collection")
+    # A list of one entry has 64 bytes with its head; what torch itself has of objects comes on top.
+    assert 0.7 * 400_000 * 64 <= one.once_bytes <= 400_000 * 64 * 1.3 + 120 * MIB
+    assert ahead.epoch_bytes == ahead.now_bytes
+
+
 def test_what_an_allocator_keeps_free_is_no_leak() -> None:
     """New tensors of 1 MiB that nobody keeps: whatever grows is called the allocator's, and ends after 150 batches.
 

@@ -203,6 +203,36 @@ def test_copies_are_told_from_what_is_allocated() -> None:
     assert one.bytes_per_sample == pytest.approx(EACH)
 
 
+def collected(read: float) -> float:
+    """40 MiB in each of two workers, somewhere between the 100th and the last batch."""
+    return 80.0 * MIB if read > 1500 else 0.0
+
+
+def test_copies_that_come_at_once_are_a_collection_and_do_not_go_on() -> None:
+    """80 MiB after the second look, none before: once, 40 MiB a worker; no more is to come, in no epoch."""
+    records = looked(copies=collected), looked(copies=collected)
+    (one,) = grown(*records)
+    assert (one.part, one.kind, one.once_bytes) == ("copies", "collection", 40 * MIB)
+    ahead = ahead_of(*records, samples=50_000)
+    assert ahead.epoch_bytes == ahead.most_bytes == ahead.now_bytes
+
+
+def test_a_trial_that_ends_before_the_collection_is_counted_with_it() -> None:
+    """Where others of its kind collected later, what one with fewer batches did not see is added, once."""
+    other = LoaderConfig(batch_size=10, num_workers=4)
+    short = looked(copies=collected, config=other, at=(4, 20, 40))
+    found = found_in(looked(copies=collected), looked(copies=collected), short)
+    ahead = outlook(other, [short], found, probe=a_probe(dataset_samples=50_000), batches_per_epoch=5_000)
+    assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) == 4 * 40 * MIB
+    assert ahead.most_bytes == ahead.epoch_bytes
+
+
+def test_copies_of_unlike_size_are_no_collection() -> None:
+    """40 MiB at once in one trial and 80 in another are not all of the same objects: they may go on."""
+    (one,) = grown(looked(copies=collected), looked(copies=lambda read: collected(read) / 2))
+    assert one.kind == "copy-on-write"
+
+
 def test_growth_of_several_kinds_is_taken_apart() -> None:
     """Copies, a leak in the workers and one in the main process at once are three, each with its own slope."""
     record = looked(copies=lambda read: 20 * KIB * read, workers=leak, main=lambda read: 30 * KIB * read)

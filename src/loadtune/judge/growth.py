@@ -3,7 +3,8 @@
 Memory of a worker or of the main process that grows is a *leak* where it goes on with the samples read, and a *cache*
 where it goes on with the samples that a worker has not seen before. The two are told apart where a data set is read
 more than once within the looks. What grows without anything being allocated are *copies* of pages that a fork shared;
-what is allocated and free, the *allocator* keeps.
+what is allocated and free, the *allocator* keeps. Copies that come at once are a *collection*: Python's garbage
+collector, going through all objects for the first time, writes to each of them.
 Batches in shared memory that are kept hold descriptors: both grow, and the second is what nobody else's use of it does.
 """
 
@@ -22,7 +23,7 @@ from loadtune.judge.statistics import student_t
 from loadtune.judge.stretches import Part, Stretch, coverage, stretches
 from loadtune.record.results import Probe, TrialRecord
 
-Kind = Literal["copy-on-write", "cache", "leak", "cache or leak", "kept batches", "allocator"]
+Kind = Literal["copy-on-write", "collection", "cache", "leak", "cache or leak", "kept batches", "allocator"]
 
 LONE_BYTES = 16 << 20
 """Growth of a process over a trial that needs no second trial to be told from the noise of allocators."""
@@ -40,6 +41,8 @@ SLOWING = 0.8
 """The later part of the looks decides how it goes on, where it grows by less than this share of the whole."""
 STOPPED = 0.1
 """Below this share of the whole the growth is over."""
+ALIKE = 1.5
+"""What workers copy at once differs by no more than this factor between trials: it is all their objects."""
 UNLIKE = 1.3
 """A leak and a cache must differ by this factor between stretches before what was seen can tell them apart."""
 BETTER = 4.0
@@ -61,6 +64,8 @@ class Growing:
     """Trials that it is seen from."""
     files_per_batch: float = 0.0
     """Descriptors more in one process; 0 unless batches are kept."""
+    once_bytes: float = 0.0
+    """Of a collection: what one worker copies, and does not again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +165,20 @@ def _together(
     """Return how a part grows over all configurations of a side."""
     if part == "shm":
         return _kept_batches([one for trials in side.values() for one in trials])
-    found = slope([one for trials in side.values() for one in trials], part)
+    every = [one for trials in side.values() for one in trials]
+    found = slope(every, part)
     if found is None:
         return None
+    if part == "copies" and (once := _copied_at_once(every)) is not None:
+        return Growing(
+            part=part,
+            kind="collection",
+            bytes_per_sample=0.0,
+            low=None,
+            high=None,
+            trials=found.trials,
+            once_bytes=once,
+        )
     kind, kept = _kind(part, side, samples)
     low, high = found.interval()
     if kept is not None:
@@ -175,6 +191,26 @@ def _together(
         high=high,
         trials=found.trials,
     )
+
+
+def _copied_at_once(trials: Sequence[Sequence[Stretch]]) -> float | None:
+    """Return what a worker copies at once, where nothing was copied before; None where copies come with the samples.
+
+    Copies that reading makes come with the first samples more than with the later ones.
+    """
+    steps = []
+    for one in trials:
+        copied = [stretch.grown["copies"] / stretch.processes for stretch in one]
+        if sum(copied) < TELLING_BYTES:
+            continue
+        if max(copied) < (1 - STOPPED) * sum(copied):
+            return None
+        steps.append((max(copied), copied.index(max(copied)) > 0))
+    # What comes in the first stretch may as well be even growth that has ended by then.
+    if not any(is_late for _, is_late in steps):
+        return None
+    sizes = [size for size, _ in steps]
+    return plain.median(sizes) if max(sizes) <= ALIKE * min(sizes) else None
 
 
 def _kept_batches(trials: Sequence[Sequence[Stretch]]) -> Growing | None:
@@ -195,7 +231,7 @@ def _kept_batches(trials: Sequence[Sequence[Stretch]]) -> Growing | None:
 
 def _own(like: Growing, trials: Sequence[Sequence[Stretch]]) -> Growing:
     """Return the same with the slope of one configuration; what a cache keeps of a sample is the same for all."""
-    found = slope(trials, like.part) if like.kind not in ("cache", "kept batches") else None
+    found = slope(trials, like.part) if like.kind not in ("cache", "collection", "kept batches") else None
     if found is None:
         return like
     low, high = found.interval()

@@ -16,6 +16,8 @@ from loadtune.units import format_bytes
 _CAUSES: dict[Kind, str] = {
     "copy-on-write": "as forked workers write to pages of the data set that they share, be it to count "
     "references, and get copies of their own",
+    "collection": "as Python's garbage collector, going through all objects for the first time, writes to pages that "
+    "workers share",
     "cache": "by a cache that keeps samples",
     "leak": "by a leak: it goes on with samples that were read before",
     "cache or leak": "by a cache or a leak: not told apart, as no sample was read often enough",
@@ -25,6 +27,8 @@ _CAUSES: dict[Kind, str] = {
 _ADVICE: dict[Kind, str] = {
     "copy-on-write": "hold what the data set knows of its samples in numpy or pyarrow arrays, which no reader writes "
     "to, instead of lists and dicts of Python objects",
+    "collection": "call gc.freeze() once the data set is built, before a loader starts workers: the collector leaves "
+    "alone what is there by then",
     "cache": "bound the cache (functools.lru_cache(maxsize=…) in each worker), or fill one in shared memory before the "
     "workers start",
     "leak": "find what keeps what was read (a list, a closure, an attribute of the data set); until then "
@@ -94,6 +98,8 @@ def _subject(choice: Choice, records: Sequence[TrialRecord], probe: Probe, limit
 
 
 def _part(one: Growing, subject: _Subject) -> str:
+    if one.kind == "collection":
+        return f"{format_bytes(one.once_bytes)} at once in each worker, {_CAUSES[one.kind]}"
     size, workers = one.bytes_per_sample * subject.size, subject.row.num_workers
     place = _PLACES.get(one.part, "")
     each = f", {format_bytes(size / workers)} by worker" if one.part in _OF_WORKERS and workers > 1 else ""
@@ -134,6 +140,8 @@ def _files(subject: _Subject, environment: Environment) -> str:
 
 def _slope(one: Growing, size: float) -> dict[str, float]:
     """Return a growth by batch with its 95 % interval, where there is one, and the trials that it is seen from."""
+    if one.kind == "collection":
+        return {"collection_bytes_by_worker": one.once_bytes, f"{one.part}_trials": float(one.trials)}
     name = f"{one.part}_bytes_per_batch"
     numbers = {name: one.bytes_per_sample * size, f"{one.part}_trials": float(one.trials)}
     if one.low is not None and one.high is not None:

@@ -94,6 +94,7 @@ def outlook(
         to_come=to_come,
         shared_bytes=_to_be_copied(config, records, probe),
         late_samples=max((own[-1].before_samples for own in map(stretches, records) if own), default=0.0),
+        copied_bytes=_copied(records) / max(1, config.num_workers),
     )
     most = [ahead.at_most(one) for one in growing]
     return Outlook(
@@ -139,8 +140,12 @@ def _to_be_copied(config: LoaderConfig, records: Sequence[TrialRecord], probe: P
     shared = max((record.memory.looks[-1].shared_bytes for record in records if record.memory.looks), default=0)
     if probe.built_bytes is None:
         return shared
-    copied = max(sum(one.grown["copies"] for one in stretches(record)) for record in records)
-    return min(shared, max(0, config.num_workers * probe.built_bytes - copied))
+    return min(shared, max(0, config.num_workers * probe.built_bytes - _copied(records)))
+
+
+def _copied(records: Sequence[TrialRecord]) -> int:
+    """Return the bytes of copies that all workers made between the looks of a trial, at the most."""
+    return max(sum(one.grown["copies"] for one in stretches(record)) for record in records)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,11 +158,15 @@ class _Ahead:
     shared_bytes: int
     late_samples: float = 0.0
     """Where the last stretch began that growth was seen in."""
+    copied_bytes: float = 0.0
+    """What a worker was seen to copy."""
 
     def in_epoch(self, one: Growing) -> float:
         """Return the bytes still to come until the end of the first epoch."""
         if one.kind == "cache":
             return self._kept(one, 1.0)
+        if one.kind == "collection":
+            return self._collected(one)
         to_come = min(self.to_come, self.unsettled_samples()) if self.settles(one) else self.to_come
         linear = max(0.0, one.bytes_per_sample) * to_come
         return min(linear, self.shared_bytes) if one.kind == "copy-on-write" else linear
@@ -171,6 +180,8 @@ class _Ahead:
             return self.in_epoch(one)
         if one.kind == "copy-on-write":
             return float(self.shared_bytes)
+        if one.kind == "collection":
+            return self._collected(one)
         if self.settles(one):
             return max(0.0, one.bytes_per_sample) * self.unsettled_samples()
         return self._kept(one, None) if one.kind == "cache" else None
@@ -185,6 +196,8 @@ class _Ahead:
 
     def settles(self, one: Growing) -> bool:
         """Return whether it is known to end soon: the allocator's, unless it was seen to go on for longer than that."""
+        if one.kind == "collection":
+            return True
         return one.kind == "allocator" and self.late_samples < self._settled_samples()
 
     def unsettled_samples(self) -> float:
@@ -193,6 +206,11 @@ class _Ahead:
 
     def _settled_samples(self) -> float:
         return SETTLED_BATCHES * self.batch_samples * max(1, self.config.num_workers)
+
+    def _collected(self, one: Growing) -> float:
+        """Return what the workers copy at once, where they were not seen to."""
+        was_seen = self.copied_bytes >= one.once_bytes / 2
+        return 0.0 if was_seen or not self.to_come else one.once_bytes * self.config.num_workers
 
     def _kept(self, one: Growing, passes: float | None) -> float:
         """Return what a cache takes more until so many passes; None is until every worker has seen every sample."""
