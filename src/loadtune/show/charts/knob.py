@@ -13,6 +13,8 @@ from loadtune.show.leaders import standing_trials
 from loadtune.show.words import batch_words, worker_words
 from loadtune.units import format_count, format_number, format_rate, format_ratio, format_share
 
+_ROW_WIDTH, _WIDEST_PANEL, _IN_A_ROW = 575, 230, 5
+"""Of the panels of a row together; of one, which does not gain by more; and how many narrow ones fill it."""
 MOST_PANELS = 12
 
 
@@ -128,7 +130,7 @@ def draw_knob(chart: Knob) -> str:
     y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True))
     base = alt.Chart().encode(x=x, y=y)
     picked = alt.condition("datum.mark == 'pick'", alt.value(150), alt.value(45))
-    in_one_row = len(drawn) <= 5  # noqa: PLR2004 - five narrow panels fill the page's width
+    in_one_row = len(drawn) <= _IN_A_ROW
     layers = alt.layer(
         base.mark_line(stroke=ACCENT, strokeWidth=1.5, aria=False),
         base.mark_rule(stroke=INK, strokeWidth=1.5, aria=False).encode(
@@ -137,7 +139,7 @@ def draw_knob(chart: Knob) -> str:
         base.mark_point(filled=True, opacity=1, fill=ACCENT, stroke=PAGE).encode(
             size=picked, description="description:N"
         ),
-    ).properties(width=115 if in_one_row else 150, height=130)
+    ).properties(width=min(_WIDEST_PANEL, _ROW_WIDTH // len(drawn)) if in_one_row else 150, height=130)
     panels = layers.facet(
         alt.Facet("panel:N", sort=drawn, header=alt.Header(title=None)),
         columns=len(drawn) if in_one_row else 4,

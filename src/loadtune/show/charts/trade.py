@@ -117,8 +117,8 @@ def _with_places(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
             for place, offsets in _LABEL_OFFSETS.items()
             if place.endswith(side)
         }
-        # Over another label it cannot be read, over points it hides them.
-        place = min(boxes, key=lambda place: (_covered(boxes[place], taken), _covered(boxes[place], dots)))
+        # Outside it is over the axis, over another label it cannot be read, over points it hides them.
+        place = min(boxes, key=lambda place: (_is_outside(boxes[place]), *_covered(boxes[place], taken, dots)))
         placed[point.key] = place
         taken.append(boxes[place])
     return tuple(replace(point, label_place=placed.get(point.key, "")) for point in points)
@@ -133,8 +133,14 @@ def _dot_box(x: float, y: float) -> _Box:
     return x - _DOT, x + _DOT, y - _DOT, y + _DOT
 
 
-def _covered(box: _Box, others: Sequence[_Box]) -> int:
-    return sum(_overlap(box, other) for other in others)
+def _is_outside(box: _Box) -> bool:
+    """Return whether a label leaves the drawing above or below."""
+    return box[2] < 0 or box[3] > _HEIGHT
+
+
+def _covered(box: _Box, *kinds: Sequence[_Box]) -> tuple[int, ...]:
+    """Return how many of each kind a label would lie over."""
+    return tuple(sum(_overlap(box, other) for other in others) for others in kinds)
 
 
 def _label_box(label: str, x: float, y: float, offsets: Mapping[str, Any]) -> _Box:
