@@ -67,6 +67,21 @@ def test_labels_of_close_points_are_apart() -> None:
     assert placed == {"pick": "above left", "fastest": "below left", "baseline": "far above left"}
 
 
+def test_a_label_lies_neither_on_the_axis_nor_on_a_point() -> None:
+    """A point at the foot of the drawing is named above it, and one beside others where none of them is."""
+    foot = trade.TradePoint(
+        words="", key="foot", host_peak_bytes=100, samples_per_second=1.0, low=1.0, high=1.0, mark="front",
+        label="baseline: 0 workers, batch 64",
+    )  # fmt: skip
+    top = dataclasses.replace(foot, key="top", host_peak_bytes=1000, samples_per_second=100.0, label="")
+    beside = dataclasses.replace(foot, key="beside", host_peak_bytes=140, samples_per_second=5.0, label="")
+    places = {
+        key: {point.key: point.label_place for point in trade._with_places(points)}["foot"]
+        for key, points in (("alone", (foot, top)), ("beside", (foot, top, beside)))
+    }
+    assert places == {"alone": "above right", "beside": "far above right"}
+
+
 def test_a_far_limit_is_said_and_not_drawn() -> None:
     """A limit far beyond the points would flatten the chart: it is in the sentence alone."""
     result = make_result()

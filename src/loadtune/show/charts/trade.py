@@ -117,8 +117,8 @@ def _with_places(points: Sequence[TradePoint]) -> tuple[TradePoint, ...]:
             for place, offsets in _LABEL_OFFSETS.items()
             if place.endswith(side)
         }
-        # Outside it is over the axis, over another label it cannot be read, over points it hides them.
-        place = min(boxes, key=lambda place: (_is_outside(boxes[place]), *_covered(boxes[place], taken, dots)))
+        # Below the drawing it is over the axis, over another label it cannot be read, over points it hides them.
+        place = min(boxes, key=lambda place: (boxes[place][3] > _HEIGHT, *_covered(boxes[place], taken, dots)))
         placed[point.key] = place
         taken.append(boxes[place])
     return tuple(replace(point, label_place=placed.get(point.key, "")) for point in points)
@@ -131,11 +131,6 @@ def _place(point: TradePoint, most_bytes: float, most_rate: float) -> tuple[floa
 
 def _dot_box(x: float, y: float) -> _Box:
     return x - _DOT, x + _DOT, y - _DOT, y + _DOT
-
-
-def _is_outside(box: _Box) -> bool:
-    """Return whether a label leaves the drawing above or below."""
-    return box[2] < 0 or box[3] > _HEIGHT
 
 
 def _covered(box: _Box, *kinds: Sequence[_Box]) -> tuple[int, ...]:
