@@ -73,7 +73,7 @@ def test_a_label_lies_neither_on_the_axis_nor_on_a_point() -> None:
         words="", key="foot", host_peak_bytes=100, samples_per_second=1.0, low=1.0, high=1.0, mark="front",
         label="baseline: 0 workers, batch 64",
     )  # fmt: skip
-    top = dataclasses.replace(foot, key="top", host_peak_bytes=1000, samples_per_second=100.0, label="")
+    top = dataclasses.replace(foot, key="top", host_peak_bytes=1000, samples_per_second=100.0, high=100.0, label="")
     beside = dataclasses.replace(foot, key="beside", host_peak_bytes=140, samples_per_second=5.0, label="")
     places = {
         key: {point.key: point.label_place for point in trade._with_places(points)}["foot"]
