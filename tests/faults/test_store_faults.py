@@ -132,7 +132,7 @@ def test_a_read_only_directory_is_one_sentence_before_anything_is_measured(tmp_p
 def test_two_sweeps_in_one_directory(tmp_path: Path) -> None:
     """While a sweep writes, another into its directory is refused at once, also by force and as a resume."""
     run = tmp_path / "run"
-    with started(*SHORT[:-1], "15s", "--output", "run", cwd=tmp_path) as first:
+    with started(*SHORT[:-1], "11s", "--output", "run", cwd=tmp_path) as first:
         in_mid_trial(first, run, 1)
         for options in (["--output", "run"], ["--output", "run", "--force"], ["--resume", "run"]):
             second = loadtune("sweep", *options, cwd=tmp_path)

@@ -86,7 +86,7 @@ def test_a_script_is_tuned_with_workers_that_are_not_forked(tmp_path: Path) -> N
         "    def __len__(self): return 20000\n"
         "    def __getitem__(self, index): time.sleep(0.004); return index\n"
         "if __name__ == '__main__':\n"
-        "    run = loadtune.sweep(Mine(), batch_size=16, num_workers=[0, 2], time_budget='40s',\n"
+        "    run = loadtune.sweep(Mine(), batch_size=16, num_workers=[0, 2], time_budget='28s',\n"
         "                         multiprocessing_context='forkserver', precision=0.5)\n"
         "    print(run.best.config.num_workers, {trial.status for trial in run.trials})\n"
     )

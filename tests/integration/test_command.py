@@ -47,7 +47,10 @@ def test_more_workers_than_cores_are_found_on_slow_storage(tmp_path: Path) -> No
 
 
 def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
-    """run.json, trials.jsonl, trials.csv and report.html are there; CSV on stdout is the CSV in the directory."""
+    """run.json, trials.jsonl, trials.csv and report.html are there; CSV on stdout is the CSV in the directory.
+
+    Its choice is printed by show, and its page is written anew by report.
+    """
     done = loadtune(
         "sweep", f"{TARGETS}:short", "--batch-size", "16,32", "--num-workers", "0,2", "--time-budget", "9s",
         "--output", "run", "--export-csv", "-", cwd=tmp_path,
@@ -68,6 +71,12 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path: Path) -> None:
     ]
     epoch = next(trial for trial in stored["trials"] if trial["config_id"] == chosen["config_id"])
     assert epoch["epoch_was_run"] is True
+    shown = loadtune("show", "run", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert f"num_workers={stored['best']['config']['num_workers']}" in shown.stdout
+    written = loadtune("report", "run", "-o", "page.html", cwd=tmp_path)
+    assert written.returncode == 0
+    assert (tmp_path / "page.html").read_text() == page
 
 
 def test_nothing_that_fits_is_exit_three_with_what_would(tmp_path: Path) -> None:
@@ -79,19 +88,3 @@ def test_nothing_that_fits_is_exit_three_with_what_would(tmp_path: Path) -> None
     assert done.returncode == 3
     assert "MiB" in done.stderr
     assert (tmp_path / "run" / "trials.csv").exists()
-
-
-def test_show_and_report_tell_a_kept_run_again(tmp_path: Path) -> None:
-    """The choice of a run directory is printed by show, and its page is written anew by report."""
-    made = loadtune(
-        "sweep", f"{TARGETS}:short", "--batch-size", "16", "--num-workers", "0,2", "--time-budget", "8s",
-        "--output", "run", cwd=tmp_path,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    shown = loadtune("show", "run", cwd=tmp_path)
-    assert shown.returncode == 0
-    best = json.loads((tmp_path / "run" / "run.json").read_text())["best"]
-    assert f"num_workers={best['config']['num_workers']}" in shown.stdout
-    written = loadtune("report", "run", "-o", "page.html", cwd=tmp_path)
-    assert written.returncode == 0
-    assert (tmp_path / "page.html").read_text() == (tmp_path / "run" / "report.html").read_text()
