@@ -552,6 +552,23 @@ def test_other_programs_are_named_with_what_they_took() -> None:
     assert found(disturbed(0.1, of_trials=12), "LT034") is None
 
 
+def test_other_programs_beside_the_trials_that_decide_are_named() -> None:
+    """Three of twenty trials are few, and are half of the six that the rates of choice and baseline rest on."""
+    grid = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(5))
+    records = verified({config: (by_workers(config),) * 3 for config in grid})
+    seen = []
+    for one in records:
+        assert one.steady is not None
+        cpus = 1.0 if one.config == grid[4] and one.phase == "verify" else 0.02
+        seen.append(replace(one, steady=replace(one.steady, others_cpu_seconds=one.steady.measured_seconds * cpus)))
+    machine = replace(an_environment(), logical_cpus=2, usable_cpus=2.0)
+    finding = found(concluded(seen, configs=grid, environment=machine), "LT034")
+    assert finding is not None
+    assert "of the 6 that choice, fastest and baseline rest on, during 3" in finding.message
+    undisturbed = [one for one in seen if one.phase != "verify" or one.config != grid[4]] + records[-1:]
+    assert found(concluded(undisturbed, configs=grid, environment=machine), "LT034") is None
+
+
 def test_what_others_take_of_cpus_that_are_not_ours_disturbs_nobody() -> None:
     """Of 16 CPUs 2 are usable: 10 that others take may be among the other 14, of 15 one at least was ours."""
     few_of_many = replace(an_environment(), logical_cpus=16, usable_cpus=2.0)

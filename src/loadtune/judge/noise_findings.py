@@ -20,7 +20,7 @@ TELLING_DRIFT = 0.05
 TELLING_WORK = 0.1
 """Share of the usable CPUs: where other work took less during a trial, that is not what changed its rate."""
 TELLING_TRIALS = 0.25
-"""Share of the trials that other work has to have disturbed before it is told."""
+"""Share of the trials that other work has to have disturbed before it is told, or half of those that decide."""
 TELLING_GAIN = 0.07
 """Precision of the rates at which a gain of a tenth can be told."""
 
@@ -74,13 +74,15 @@ def drift(case: Case) -> Finding | None:
 
 
 def other_work(case: Case) -> Finding | None:
-    """Return LT034 where other programs took processor time from many of the trials."""
+    """Return LT034 where other programs took processor time from many of the trials, or of those that decide."""
     cpus = case.environment.usable_cpus
     # What they may have taken on CPUs that are none of ours did not disturb.
     elsewhere = max(0.0, case.environment.logical_cpus - cpus)
     taken = [(trial, cores - elsewhere) for trial in case.records if (cores := taken_cores(trial)) is not None]
     disturbed = [(trial, cores) for trial, cores in taken if cores >= TELLING_WORK * cpus]
-    if not disturbed or len(disturbed) < TELLING_TRIALS * len(taken):
+    telling = {trial.order for trial in _deciding_of_the_named(case)}
+    told = [trial for trial, _ in disturbed if trial.order in telling]
+    if not disturbed or (len(disturbed) < TELLING_TRIALS * len(taken) and 2 * len(told) < len(telling)):
         return None
     worst, most = max(disturbed, key=lambda one: one[1])
     middle = plain.median(cores for _, cores in disturbed)
@@ -88,16 +90,29 @@ def other_work(case: Case) -> Finding | None:
         code="LT034",
         severity="warning",
         message=f"other programs took {format_cpus(middle)} of the {format_cpus(cpus)} usable CPUs during "
-        f"{len(disturbed)} of {counted(len(taken), 'trial')} (median), {format_cpus(most)} with {label(worst.config)}: "
-        "the rates are those of a machine that is shared",
+        f"{len(disturbed)} of {counted(len(taken), 'trial')} (median), {format_cpus(most)} with {label(worst.config)}; "
+        f"of the {len(telling)} that choice, fastest and baseline rest on, during {len(told)}: the rates are those of "
+        "a machine that is shared",
         advice="close them and measure again (loadtune doctor shows the load), or train beside them as it was",
-        numbers={"trials": float(len(disturbed)), "taken_cpus": middle, "most_taken_cpus": most, "usable_cpus": cpus},
+        numbers={"trials": float(len(disturbed)), "deciding_trials": float(len(told))}
+        | {"taken_cpus": middle, "most_taken_cpus": most, "usable_cpus": cpus},
     )
+
+
+def _deciding_of_the_named(case: Case) -> list[TrialRecord]:
+    """Return the trials that the rates of choice, fastest and baseline rest on."""
+    groups = by_group(case.records)
+    named = {row.config.steady for row in case.choice.rows if row.config_id in _named(case)}
+    return [trial for group in sorted(named, key=str) for trial in deciding(groups.get(group, []))]
+
+
+def _named(case: Case) -> set[str | None]:
+    return {case.choice.chosen, case.choice.fastest, case.choice.baseline}
 
 
 def unsteady(case: Case) -> Finding | None:
     """Return LT003 where trials of the rows that are pointed out never became steady."""
-    named = {case.choice.chosen, case.choice.fastest, case.choice.baseline}
+    named = _named(case)
     groups = by_group(case.records)
     changing = [
         row
