@@ -136,3 +136,16 @@ def test_sentence() -> None:
         "(7.9 % for nine of ten); what bounds the pick: the cores."
     )
     assert model_sentence(replace(result, model=Model())) is None
+
+
+def test_what_bounds_the_pick_is_not_said_where_it_is_not_as_predicted() -> None:
+    """A pick of three times the rate that the others predict for it: the sentence says so, and names no bound."""
+    odd = LoaderConfig(batch_size=128, num_workers=4)
+    result = concluded(**{odd.config_id: 3 * rate(odd)})
+    assert result.best is not None
+    assert result.best.config_id == odd.config_id
+    row = result.trial(odd.config_id)
+    assert row is not None
+    assert row.predicted_samples_per_second is not None
+    assert result.model.pick_bounded_by is None
+    assert "147 % faster than predicted, so what bounds it is not known" in (model_sentence(result) or "")

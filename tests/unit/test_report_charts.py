@@ -91,7 +91,7 @@ def test_without_a_step_nothing_is_judged() -> None:
     chart = worth.worth(make_detailed_result())
     assert chart is not None
     assert "No step was given" in chart.says
-    assert "by these figures a training step that takes longer never waits" in chart.says
+    assert "by these figures a training step that takes longer hardly waits for data once the first" in chart.says
     assert "--step-time" in chart.says
 
 

@@ -586,3 +586,17 @@ def test_what_is_worst_is_said_first() -> None:
     assert severities[0] == "error"
     assert severities == sorted(severities, key=["error", "warning", "info"].index)
     assert len(set(severities)) > 1
+
+
+def test_one_that_ran_out_of_memory_among_many_that_raised_is_not_the_cause() -> None:
+    """Where one of three failed for want of memory and two raised, smaller batches would not help: that is not said."""
+    plan = SweepPlan(target="x", space=SearchSpace(batch_size=(64,), num_workers=(1, 2, 3)))
+    asked = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in (1, 2, 3))
+    failed = [
+        replace(a_record(one, order=at, status="failed"), failure_kind="user_error") for at, one in enumerate(asked)
+    ]
+    starved = replace(failed[0], failure_kind="host_oom")
+    raised = concluded([starved, *failed[1:]], configs=asked, plan=plan)
+    assert lack(raised.trials, raised.plan, raised.probe).cause == "failed"
+    short = concluded([starved, replace(failed[1], failure_kind="host_oom"), failed[2]], configs=asked, plan=plan)
+    assert lack(short.trials, short.plan, short.probe).cause == "memory"

@@ -48,7 +48,8 @@ def lack(rows: Sequence[TrialResult], plan: SweepPlan, probe: Probe) -> Lack:
     starved = [row for row in failed if row.failure_kind in OUT_OF_MEMORY]
     late = [row for row in asked if row.status == "interrupted" and row.failure_reason != NOT_WORTH]
     budget = format_seconds(plan.time_budget_seconds)
-    if starved:
+    # One that ran out of memory among many that raised is not why nothing can be had.
+    if starved and 2 * len(starved) >= len(failed):
         message = "no configuration asked for could be measured for want of memory"
         return Lack(cause="memory", message=message, reason=_reasons(failed, late, budget))
     if any(row.status == "ok" for row in asked):

@@ -115,7 +115,8 @@ def _unsure_choice(case: Case, row: TrialResult) -> str | None:
     if row.fresh_trials:
         return (
             "the time budget ended after one fresh trial of the choice, which does not stand alone: its rate is that "
-            f"of all its {counted(row.repeats, 'trial')}, those that it was picked out by included, and flattered"
+            f"of all its {counted(row.repeats, 'trial')}, those that it was picked out by included, and may be "
+            "flattered"
         )
     return (
         "the time budget ended before the choice could be measured again: its rate is the best of many noisy ones "

@@ -24,6 +24,8 @@ LEAST_MEASURED = 5
 MOST_ERROR = 0.10
 """Median error on unseen trials above which nothing is predicted."""
 
+NEAR = 1.25
+"""A rate within this factor of what is predicted for the pick is near enough for the model to know what bounds it."""
 PROBED_BATCH = 16
 """Samples that the probe collates at a time."""
 PROBE_NOISE = 0.15
@@ -119,10 +121,18 @@ def predict(
         note = f"its median error on trials that it did not see is {seen}, and above {format_share(MOST_ERROR, 0)} it "
         note += "is not trusted; trials that differ from each other need more time"
         return Prediction(model=replace(model, note=note), rates={})
-    limit = capacity(fitted.costs, at).bounded_by(groups.index(group_of(pick))) if pick is not None else None
-    intervals = zip(groups, _intervals(fitted, at), strict=True)
-    rates = {group: _unique(rate, unique_share(probe, group.num_workers)) for group, rate in intervals}
+    intervals = dict(zip(groups, _intervals(fitted, at), strict=True))
+    limit = None
+    if pick is not None and _is_near(intervals[group_of(pick)].estimate, group_of(pick), records):
+        limit = capacity(fitted.costs, at).bounded_by(groups.index(group_of(pick)))
+    rates = {group: _unique(rate, unique_share(probe, group.num_workers)) for group, rate in intervals.items()}
     return Prediction(model=replace(model, pick_bounded_by=limit), rates=rates)
+
+
+def _is_near(predicted: float, config: LoaderConfig, records: Sequence[TrialRecord]) -> bool:
+    """Return whether a configuration is as fast as predicted, about: else the model does not know what bounds it."""
+    seen = [repeat.log_rate for repeat in steady_table(records).get(config, ())]
+    return not seen or abs(math.log(predicted) - plain.fmean(seen)) <= math.log(NEAR)
 
 
 def _intervals(fitted: Fit, at: Points) -> list[Interval]:

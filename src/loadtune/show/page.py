@@ -130,15 +130,12 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
     rate = best.samples_per_second
     # Ends of a wide interval stand small behind the figure.
     number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
-    yield number, f"{wide.strip()}{interval} samples/s".strip(), "95 % interval"
+    yield number, f"{wide.strip()}{interval} samples/s".strip(), f"95 % interval{summary.again_words(result)}"
     gain = summary.gain_number(result)
     if gain is not None and result.baseline is not None:
         number, _, interval = gain.partition(" ×")
-        yield (
-            number,
-            f"×{interval}" if " ×" in gain else "",
-            f"the rate of {summary.baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)}",
-        )
+        whose = summary.baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)
+        yield number, f"×{interval}" if " ×" in gain else "", f"the rate{summary.over_an_epoch(result)} of {whose}"
     for name, used, limit in (
         ("host", summary.host_bytes(result), result.limits.host_memory_bytes),
         ("device", best.gpu_peak_bytes, result.limits.gpu_memory_bytes),

@@ -14,11 +14,23 @@ def model_sentence(result: RunResult) -> str | None:
     if model.median_abs_error is None:
         return None
     most = f" ({format_share(model.p90_abs_error)} for nine of ten)" if model.p90_abs_error is not None else ""
-    bound = f"; what bounds the pick: the {model.pick_bounded_by}" if model.pick_bounded_by else ""
+    bound = (
+        f"; what bounds the pick: the {model.pick_bounded_by}" if model.pick_bounded_by else _off_at_the_pick(result)
+    )
     return (
         "The pipeline model predicts the measured rates, each from the others, within "
         f"{format_share(model.median_abs_error)} in the median{most}{bound}."
     )
+
+
+def _off_at_the_pick(result: RunResult) -> str:
+    """Return by how much the pick is faster or slower than predicted, which is why nothing is said to bound it."""
+    row = result.trial(result.best.config_id) if result.best is not None else None
+    if row is None or not row.samples_per_second or not row.predicted_samples_per_second:
+        return ""
+    off = row.samples_per_second / row.predicted_samples_per_second - 1
+    words = f"{format_share(abs(off), 0)} {'faster' if off > 0 else 'slower'}"
+    return f"; the pick is {words} than predicted, so what bounds it is not known"
 
 
 def memory_model_sentence(result: RunResult) -> str | None:

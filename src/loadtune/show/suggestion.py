@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.reasons import AGAIN
 from loadtune.record.results import Pick, RunResult
 from loadtune.show import summary
 from loadtune.show.words import config_words, loader_code, plain
@@ -124,7 +125,11 @@ def _flattered(result: RunResult, pick: Pick) -> Sequence[str]:
     """Return that the rate is the best of many, where it was not measured again after the choice."""
     if _measured_again(result, pick):
         return ()
-    return ("It was not measured again: its rate may be flattered. A sweep with these limits measures it again.",)
+    row = result.trial(pick.config_id)
+    again = AGAIN[min(row.fresh_trials, 1)] if row is not None else AGAIN[0]
+    is_own = result.best is not None and pick.config_id == result.best.config_id
+    remedy = "A longer --time-budget" if is_own else "A sweep with these limits"
+    return (f"It was {again}: its rate may be flattered. {remedy} measures it again.",)
 
 
 def _warned(result: RunResult, pick: Pick) -> Sequence[str]:

@@ -44,9 +44,13 @@ def headline(result: RunResult) -> str:
     if result.best is None:
         message = plain(lack(result.trials, result.plan, result.probe).message)
         return message[:1].upper() + message[1:]
-    row = result.trial(result.best.config_id)
-    again = "" if row is None or row.measured_again else f", {AGAIN[min(row.fresh_trials, 1)]}"
-    return f"{config_words(result.best.config)}: {pick_rate(result.best)}{again}"
+    return f"{config_words(result.best.config)}: {pick_rate(result.best)}{again_words(result)}"
+
+
+def again_words(result: RunResult) -> str:
+    """Return that the pick was not measured again, or only once, to stand behind its rate; else nothing."""
+    row = result.trial(result.best.config_id) if result.best is not None else None
+    return "" if row is None or row.measured_again else f", {AGAIN[min(row.fresh_trials, 1)]}"
 
 
 def pick_rate(pick: Pick) -> str:
@@ -88,14 +92,19 @@ def gain_sentence(result: RunResult) -> str | None:
     number, gain = gain_number(result), result.gain
     if number is None or gain is None:
         return None
-    over = " over an epoch" if result.probe.dataset_samples is not None else ""
+    over = over_an_epoch(result)
     steady = f"the steady rate there is {estimate_words(result.baseline)}"
     if not is_known(gain):
         return f"The gain{over} against {name} is {unknown_words(gain)}; {steady}."
     if not is_told(gain):
         return f"{number} the rate{over} of {name}: no change beyond the noise."
-    first = "" if _both_measured_again(result) else ", which is not confirmed by fresh trials of both"
+    first = "" if _both_measured_again(result) else ", which too few fresh trials of both confirm"
     return f"{number} the rate{over} of {name}{first}; {steady}."
+
+
+def over_an_epoch(result: RunResult) -> str:
+    """Return ``over an epoch`` behind a blank where that is what gains are of; nothing where N is not known."""
+    return " over an epoch" if result.probe.dataset_samples is not None else ""
 
 
 def _both_measured_again(result: RunResult) -> bool:

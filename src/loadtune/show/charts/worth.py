@@ -58,8 +58,8 @@ def _sentence(times: list[BatchTime], step: float) -> str:
     if not step:
         says = (
             f"No step was given. With {first.role.spoken} a batch comes every "
-            f"{format_seconds(first.between_seconds)}: by these figures a training step that takes longer never waits "
-            "for data, and a faster loader would not train faster."
+            f"{format_seconds(first.between_seconds)}: by these figures a training step that takes longer hardly waits "
+            "for data once the first batch is there, and a faster loader would not train faster."
         )
         if last.role is not first.role:
             says += f" With {last.role.spoken} that holds from {format_seconds(last.between_seconds)} on"
