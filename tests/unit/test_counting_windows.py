@@ -27,7 +27,7 @@ CONFIG = LoaderConfig(batch_size=8)
 
 
 def asked() -> TrialRequest:
-    plan = Measurement(max_seconds=0.2, window_seconds=0.05, precision=1e-9, look_early=True, pause_seconds=0.0)
+    plan = Measurement(max_seconds=1.0, window_seconds=0.05, precision=1e-9, look_early=True, pause_seconds=0.0)
     return TrialRequest(order=0, block=0, phase="verify", config=CONFIG, measurement=plan, consumer=Consumer())
 
 
@@ -111,6 +111,7 @@ def test_threads_are_counted_over_all_windows_and_no_pause(tmp_path: Path) -> No
         clock=lambda: host.now,
         scene=Scene(),
         config=CONFIG,
+        cpu_clock=lambda: 0.0,
     )
     order = RunTrial(request=asked(), fork=True)
     assert trial.follow(order) == measured.steady

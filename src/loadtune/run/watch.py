@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ class RunningTrial:
         clock: Callable[[], float],
         scene: Scene,
         config: LoaderConfig,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._host = host
         self._num_workers = config.num_workers
@@ -142,7 +144,7 @@ class RunningTrial:
         self._ended: tuple[int, ...] = ()
         self._settled: float | None = None
         """When it was known what became of it."""
-        self.threads = ThreadCounter(self._clock)
+        self.threads = ThreadCounter(self._clock, cpu_clock=cpu_clock)
         self.affinity: Affinity | None = None
         self.stderr_tail = ""
         self.left_behind: LeftBehind | None = None
