@@ -569,6 +569,20 @@ def test_other_programs_beside_the_trials_that_decide_are_named() -> None:
     assert found(concluded(undisturbed, configs=grid, environment=machine), "LT034") is None
 
 
+def test_one_disturbed_trial_is_not_told_where_nothing_can_be_chosen() -> None:
+    """Where no rate is chosen none rests on disturbed trials: a single one of five is not half of nothing."""
+    seen = []
+    for order in range(5):
+        one = a_record(GRID[1 + order % 2], order=order)
+        assert one.steady is not None
+        cpus = 1.0 if order == 0 else 0.02
+        seen.append(replace(one, steady=replace(one.steady, others_cpu_seconds=one.steady.measured_seconds * cpus)))
+    machine = replace(an_environment(), logical_cpus=2, usable_cpus=2.0)
+    result = concluded(seen, limits=MemoryLimits(host_memory_bytes=100 * MIB), environment=machine)
+    assert result.best is None
+    assert found(result, "LT034") is None
+
+
 def test_what_others_take_of_cpus_that_are_not_ours_disturbs_nobody() -> None:
     """Of 16 CPUs 2 are usable: 10 that others take may be among the other 14, of 15 one at least was ours."""
     few_of_many = replace(an_environment(), logical_cpus=16, usable_cpus=2.0)

@@ -83,7 +83,7 @@ def choose(
     game = contest(judged, records, probe)
     pool = [row for row in judged if _may_be_chosen(row, game, eligible, excluded)]
     if not pool:
-        return Choice(rows=with_pareto(judged), baseline=baseline)
+        return Choice(rows=with_pareto(judged), baseline=baseline, baseline_is_given=probe.baseline_is_given)
     final = _final(pool, game, tie, probe.baseline)
     fastest = max(final, key=lambda row: (game.levels[row.config_id], -row.num_workers))
     tied = sorted(

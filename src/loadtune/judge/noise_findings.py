@@ -80,9 +80,10 @@ def other_work(case: Case) -> Finding | None:
     elsewhere = max(0.0, case.environment.logical_cpus - cpus)
     taken = [(trial, cores - elsewhere) for trial in case.records if (cores := taken_cores(trial)) is not None]
     disturbed = [(trial, cores) for trial, cores in taken if cores >= TELLING_WORK * cpus]
-    telling = {trial.order for trial in _deciding_of_the_named(case)}
+    telling = _deciding_orders(case)
     told = [trial for trial, _ in disturbed if trial.order in telling]
-    if not disturbed or (len(disturbed) < TELLING_TRIALS * len(taken) and 2 * len(told) < len(telling)):
+    many = len(disturbed) >= TELLING_TRIALS * len(taken) or (bool(told) and 2 * len(told) >= len(telling))
+    if not disturbed or not many:
         return None
     worst, most = max(disturbed, key=lambda one: one[1])
     middle = plain.median(cores for _, cores in disturbed)
@@ -99,11 +100,11 @@ def other_work(case: Case) -> Finding | None:
     )
 
 
-def _deciding_of_the_named(case: Case) -> list[TrialRecord]:
-    """Return the trials that the rates of choice, fastest and baseline rest on."""
+def _deciding_orders(case: Case) -> set[int]:
+    """Return which trials the rates of choice, fastest and baseline rest on, by their order."""
     groups = by_group(case.records)
-    named = {row.config.steady for row in case.choice.rows if row.config_id in _named(case)}
-    return [trial for group in sorted(named, key=str) for trial in deciding(groups.get(group, []))]
+    named = {group_of(row.config) for row in case.choice.rows if row.config_id in _named(case)}
+    return {trial.order for group in named for trial in deciding(groups.get(group, []))}
 
 
 def _named(case: Case) -> set[str | None]:

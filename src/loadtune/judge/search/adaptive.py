@@ -88,10 +88,12 @@ def _affordable(state: State, configs: Sequence[LoaderConfig]) -> list[LoaderCon
     model as much.
     """
     measurement = screen_measurement(state.plan)
-    takes = {config: unseen_seconds(config, measurement, state.probe) for config in configs}
+    # A round of the workers takes as long however many they are: the size of the batch decides.
+    sizes = {config.batch_size: config for config in configs}
+    takes = {size: unseen_seconds(one, measurement, state.probe) for size, one in sizes.items()}
     shortest = min(takes.values(), default=0.0)
     within = max(SEED_SHARE * state.plan.time_budget_seconds, SEED_TIMES * shortest)
-    return [config for config in configs if takes[config] <= within]
+    return [config for config in configs if takes[config.batch_size] <= within]
 
 
 def _by_evidence(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
