@@ -23,11 +23,11 @@ from _report import REPORTS, Report
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer, Measurement, SweepPlan, TrialRequest
 from loadtune.describe.space import SearchSpace
+from loadtune.judge.costs import screen_measurement
 from loadtune.judge.epoch import epoch_rate
 from loadtune.judge.evidence import steady_of
 from loadtune.judge.search import by_optuna
 from loadtune.judge.state import State, group_configs
-from loadtune.judge.strategy import screen_measurement
 from loadtune.record.results import MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.run.events import Progress, SilentListener
 from loadtune.run.protocol import Setup
