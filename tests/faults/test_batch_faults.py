@@ -29,9 +29,10 @@ def test_batches_that_fail_by_their_size_each_have_their_kind(tmp_path: Path) ->
         assert row.status == ("failed" if kind else "ok")
     assert "you tried to allocate" in (rows[UNLUCKY].failure_reason or ""), "a smaller batch fails, larger ones fit"
     assert not sizes[run.best.config.batch_size or 0]
-    finding = next(finding for finding in run.findings if finding.code == "LT008")
+    told = [finding for finding in run.findings if finding.code == "LT008"]
     # Torch's defaults with batch 64 are the baseline, and fail too.
-    assert finding.numbers["configurations"] == 4
+    assert sum(finding.numbers["configurations"] for finding in told) == 4
+    assert len(told) == len({row.failure_kind for row in run.trials if row.failure_kind}), "one for each cause"
     assert loadtune.load(tmp_path / "run").trials == run.trials
 
 

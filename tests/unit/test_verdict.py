@@ -370,24 +370,36 @@ def test_nothing_to_gain_is_said() -> None:
 
 
 def test_failures_are_counted_with_the_first_reason() -> None:
-    """Failed trials are counted by kind, with the reason of the first."""
+    """Failed trials are counted, with their kind and the reason."""
     records = [*verified({BASE: (1000.0,) * 3}), a_record(GRID[1], order=99, status="failed")]
     finding = found(concluded(records), "LT008")
     assert finding is not None
-    assert "1 of 3 configurations gave no usable number (1 failed, worker_error)" in finding.message
+    assert "1 of 3 configurations gave no usable number (failed, worker_error); 1 worker, batch 64" in finding.message
     assert finding.message.endswith("1 worker, batch 64: a worker raised")
 
 
-def test_the_next_step_is_that_of_the_most_frequent_kind() -> None:
-    """Of three failures, two for want of shared memory, the advice of these comes first."""
+def test_each_cause_of_failure_is_told_with_its_own_next_step() -> None:
+    """Of three failures, two for want of shared memory: these are told first, and the other one beside them."""
     failed = [a_record(config, order=90 + at, status="failed") for at, config in enumerate((GRID[1], GRID[2]))]
     full = [replace(one, failure_kind="shm_full", failure_advice="make /dev/shm larger") for one in failed]
     odd = LoaderConfig(batch_size=64, num_workers=7)
-    other = replace(a_record(odd, order=99, status="failed"), failure_advice="load a sample")
+    other = replace(a_record(odd, order=89, status="failed"), failure_advice="load a sample")
     records = [other, *full, *verified({BASE: (1000.0,) * 3})]
-    finding = found(concluded(records, configs=(odd, *GRID)), "LT008")
+    told = [one for one in concluded(records, configs=(odd, *GRID)).findings if one.code == "LT008"]
+    assert [one.numbers["configurations"] for one in told] == [2, 1]
+    assert "the first, 1 worker, batch 64" in told[0].message
+    assert told[0].advice.startswith("make /dev/shm larger; none of them is ever chosen")
+    assert told[1].advice.startswith("load a sample; it is never chosen")
+
+
+def test_a_failed_pair_is_named_as_one() -> None:
+    """Configurations that differ in drop_last alone share their trials: their failure has one name."""
+    pair = (GRID[1], replace(GRID[1], drop_last=True))
+    records = [a_record(GRID[1], order=99, status="failed", drop_last=(False, True))]
+    finding = found(concluded([*verified({BASE: (1000.0,) * 3}), *records], configs=(BASE, *pair)), "LT008")
     assert finding is not None
-    assert finding.advice.startswith("make /dev/shm larger; none of them is ever chosen")
+    assert "2 of 3 configurations" in finding.message
+    assert "1 worker, batch 64, with and without drop_last: a worker raised" in finding.message
 
 
 def test_limits_are_named() -> None:

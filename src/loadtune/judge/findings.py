@@ -44,7 +44,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
         pick_findings.tie(case),
         _pinning(case),
         pick_findings.no_gain(case),
-        trouble_findings.failures(case),
+        *trouble_findings.failures(case),
         trouble_findings.over_limits(case),
         _isolation(case),
         pick_findings.dropped(case),

@@ -9,6 +9,7 @@ from typing import Literal
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.describe.space import SearchSpace
+from loadtune.judge.evidence import SPOILT
 from loadtune.judge.summary import NOT_WORTH
 from loadtune.record.results import Probe, TrialResult
 from loadtune.units import format_seconds
@@ -44,7 +45,7 @@ def lack(rows: Sequence[TrialResult], plan: SweepPlan, probe: Probe) -> Lack:
     over = tuple(row for row in asked if row.status == "ok" and row.within_limits is False)
     if over:
         return Lack(cause="limits", message="no configuration that was measured meets the limits", over=over)
-    failed = [row for row in asked if row.status in ("failed", "hung", "refused")]
+    failed = [row for row in asked if row.status in SPOILT]
     starved = [row for row in failed if row.failure_kind in OUT_OF_MEMORY]
     late = [row for row in asked if row.status == "interrupted" and row.failure_reason != NOT_WORTH]
     budget = format_seconds(plan.time_budget_seconds)
@@ -67,11 +68,17 @@ def _tried(rows: Sequence[TrialResult]) -> bool:
     return any(row.status != "refused" for row in rows)
 
 
-def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:
-    """Return the one cause, or each with the number of configurations it kept from a number."""
+def by_cause(failed: Sequence[TrialResult]) -> dict[tuple[str, str | None], list[TrialResult]]:
+    """Return rows without a number by what kept them from it: their status and the kind of failure."""
     causes: dict[tuple[str, str | None], list[TrialResult]] = {}
     for row in failed:
         causes.setdefault((row.status, row.failure_kind), []).append(row)
+    return causes
+
+
+def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:
+    """Return the one cause, or each with the number of configurations it kept from a number."""
+    causes = by_cause(failed)
     if len(causes) == 1 and not late:
         return _first_reason(failed)
     clauses = [f"{len(late):,} not measured in the time budget of {budget}"] if late else []

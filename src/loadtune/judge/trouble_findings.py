@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from loadtune.judge.case import Case
-from loadtune.judge.lack import lack
+from loadtune.judge.evidence import SPOILT
+from loadtune.judge.lack import by_cause, lack
 from loadtune.judge.reasons import counted, label
 from loadtune.judge.shortfall import shortfall
 from loadtune.judge.throttle import is_telling, throttled_share
@@ -16,33 +16,38 @@ from loadtune.record.shared_memory import SHM
 from loadtune.units import format_bytes, format_cpus, format_seconds
 
 
-def failures(case: Case) -> Finding | None:
-    """Return LT008 where trials failed."""
-    failed = [row for row in case.choice.rows if row.status in ("failed", "hung", "refused")]
-    if not failed:
-        return None
-    kinds = Counter(map(_how_it_failed, failed))
-    kinds_text = "; ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    first = min(failed, key=lambda row: min(row.order, default=math.inf))
+def failures(case: Case) -> tuple[Finding, ...]:
+    """Return LT008 for each cause for which configurations gave no number, the most frequent first."""
+    failed = [row for row in case.choice.rows if row.status in SPOILT]
+    return tuple(_failure(case, rows) for rows in sorted(by_cause(failed).values(), key=len, reverse=True))
+
+
+def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
+    """Return what kept these from a number, with the words and the advice of the one that was tried first."""
+    first = min(rows, key=lambda row: min(row.order, default=math.inf))
+    how = f"{first.status}, {first.failure_kind}" if first.failure_kind not in (None, first.status) else first.status
+    own = [first.failure_advice] if first.failure_advice else []
+    general = "it is never chosen" if len(rows) == 1 else "none of them is ever chosen"
     return Finding(
         code="LT008",
-        severity="info" if all(row.status == "refused" for row in failed) else "warning",
-        message=f"{len(failed)} of {counted(len(case.choice.rows), 'configuration')} gave no usable number "
-        f"({kinds_text}); the first, {label(first.config)}: {first.failure_reason or 'no reason is known'}",
-        advice=_next_step(failed, kinds.most_common(1)[0][0]),
-        numbers={"configurations": float(len(failed))},
+        severity="info" if first.status == "refused" else "warning",
+        message=f"{len(rows):,} of {counted(len(case.choice.rows), 'configuration')} gave no usable number ({how}); "
+        f"{_which(first, rows)}: {first.failure_reason or 'no reason is known'}",
+        advice="; ".join([*own, f"{general}, and failure_reason in trials.csv says what happened"]),
+        numbers={"configurations": float(len(rows))},
     )
 
 
-def _how_it_failed(row: TrialResult) -> str:
-    return f"{row.status}, {row.failure_kind}" if row.failure_kind not in (None, row.status) else row.status
-
-
-def _next_step(failed: Sequence[TrialResult], most: str) -> str:
-    """Return the advice of the first of those that failed as most did."""
-    own = (row.failure_advice for row in failed if _how_it_failed(row) == most and row.failure_advice)
-    general = "none of them is ever chosen; failure_reason in trials.csv says what happened to each"
-    return "; ".join([*([first] if (first := next(own, None)) else []), general])
+def _which(first: TrialResult, rows: Sequence[TrialResult]) -> str:
+    """Return the name of the first, or of the one group where they differ in ``drop_last`` alone."""
+    steady = {row.config.steady for row in rows}
+    if len(rows) == 1:
+        return label(first.config)
+    return (
+        f"{label(first.config.steady)}, with and without drop_last"
+        if len(steady) == 1
+        else (f"the first, {label(first.config)}")
+    )
 
 
 def small_shared_memory(case: Case) -> Finding | None:
