@@ -8,11 +8,13 @@ Each call renders ``reports/bench/search.md`` from what is there; ``--render`` d
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from loadtune.judge.epoch import epoch_rate
 from loadtune.judge.evidence import steady_of
 from loadtune.judge.search import by_optuna
 from loadtune.judge.state import State, group_configs
+from loadtune.judge.statistics import student_t
 from loadtune.record.results import MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.run.events import Progress, SilentListener
 from loadtune.run.protocol import Setup
@@ -39,15 +42,19 @@ KEPT = REPORTS / "search"
 TOP = 10
 """Of the grid's trials: their best are measured long, beside each contender's pick."""
 TRUTH_BLOCKS = 4
+"""At least; ``--blocks`` asks for more where the machine is noisy."""
 DRAWS = 25
 """Of each random contender; its regret is the median."""
 ABOUT = f"""**What is compared.** The adaptive sweep runs live. The *grid* is one trial of every configuration in
 random order; its pick is the best trial. *Random*, Optuna's *TPE* and *coordinate descent* (one axis
 after the other, all its values, from a random place) draw their trials from that table, until they have
 cost as much as the whole adaptive sweep, races and verification included; they pick the best trial that
-they have seen, the median of {DRAWS} draws (TPE: 5). The *truth* is the mean of {TRUTH_BLOCKS} long
-trials in interleaved blocks of every pick and of the {TOP} best trials of the grid. Regret is what a
-pick's truth lacks of the best truth. loadtune picks the cheapest of what is tied within 2 %, so that up
+they have seen, the median of {DRAWS} draws (TPE: 5). The *truth* are long trials in interleaved blocks,
+{TRUTH_BLOCKS} or more, of every pick and of the {TOP} best trials of the grid. Regret is what a pick lacks in
+each block of the best by the *other* blocks (the best of noisy figures, compared by the same figures,
+would make everything else look worse), in the mean of the blocks; it can be below zero. The half-width
+is that of the 95 % interval of the adaptive pick's: it is this machine's noise, and no claim is proven or
+refuted within it. loadtune picks the cheapest of what is tied within 2 %, so that up
 to 2 % is given away on purpose for fewer workers: *fastest* is the regret of the configuration that it
 names as the fastest. The rate is the one that the choice goes by, over an epoch with its start.
 """
@@ -113,8 +120,8 @@ class Kept(msgspec.Struct, kw_only=True):
 class Piece:
     """The work on one loader, ended when its time is over and taken up again by the next call."""
 
-    def __init__(self, case: Case, scale: float, minutes: float) -> None:
-        self.case, self._ends = case, time.monotonic() + 60 * minutes
+    def __init__(self, case: Case, scale: float, minutes: float, blocks: int) -> None:
+        self.case, self._ends, self._blocks = case, time.monotonic() + 60 * minutes, blocks
         self._path = KEPT / f"{case.name}.json"
         self.kept = read(self._path) or Kept(scale=scale, thin=case.thin)
         assert self.kept.scale == scale, (
@@ -173,7 +180,7 @@ class Piece:
         members = sorted(judged.of_interest(), key=lambda config: config.config_id)
         longer = replace(self.case.plan(self.kept.scale).measurement, max_seconds=3 * self.kept.scale, extensions=1)
         order = 0
-        for block in range(TRUTH_BLOCKS):
+        for block in range(self._blocks):
             random.Random(block).shuffle(members)
             for config in members:
                 yield self._request(order, 1 + block, config, longer)
@@ -272,25 +279,46 @@ class Judged:
             seen.append(replace(self.table[group.config], order=len(seen)))
             yield group.config
 
-    def truths(self) -> dict[LoaderConfig, float]:
+    @cached_property
+    def logs(self) -> dict[LoaderConfig, list[float]]:
+        """Return the logarithm of the long trials' rates of each member, one a block; whole ones only."""
         logs: dict[LoaderConfig, list[float]] = {}
         for record in self.kept.truth:
             if (rate := self.rate(record)) > 0:
-                logs.setdefault(record.config, []).append(rate)
-        return {config: statistics.fmean(rates) for config, rates in logs.items()}
+                logs.setdefault(record.config, []).append(math.log(rate))
+        blocks = max(map(len, logs.values()))
+        return {config: rates for config, rates in logs.items() if len(rates) == blocks}
+
+    @cached_property
+    def best_of_others(self) -> list[LoaderConfig]:
+        """Return, for each block, the best by the other blocks: the best of noisy figures is not compared by itself."""
+        blocks = range(len(next(iter(self.logs.values()))))
+        return [
+            max(self.logs, key=lambda config: sum(self.logs[config]) - self.logs[config][left_out])
+            for left_out in blocks
+        ]
+
+    def lacks(self, config: LoaderConfig) -> list[float]:
+        """Return, for each block, the logarithm of the best's rate over this one's."""
+        own = self.logs[config]
+        return [self.logs[best][block] - own[block] for block, best in enumerate(self.best_of_others)]
 
     def regrets(self) -> dict[str, float]:
-        truths = self.truths()
-        best = max(truths.values())
+        """Return what each contender's pick lacks of the best in the mean of the blocks, the median of its draws."""
         return {
-            name: statistics.median(1 - truths[config] / best for config in picks)
+            name: statistics.median(1 - math.exp(-statistics.fmean(self.lacks(config))) for config in picks)
             for name, picks in self.picks().items()
         }
 
+    def half_width(self) -> float:
+        """Return that of the 95 % interval of the adaptive pick's regret, over blocks."""
+        seen = self.lacks(self.picks()["adaptive"][0])
+        return student_t(0.975, len(seen) - 1) * statistics.stdev(seen) / math.sqrt(len(seen))
+
     def workers(self) -> tuple[int, float]:
         """Return the workers of the adaptive pick, and those of the fastest truth."""
-        truths = self.truths()
-        return self.picks()["adaptive"][0].num_workers, max(truths, key=lambda config: truths[config]).num_workers
+        best = max(self.logs, key=lambda config: sum(self.logs[config]))
+        return self.picks()["adaptive"][0].num_workers, best.num_workers
 
     def unseen_errors(self) -> list[float]:
         """Return how far the model is off on what the adaptive sweep did not try, by the grid's single trials."""
@@ -317,7 +345,15 @@ def render() -> None:
     report.line(ABOUT)
     names = ["adaptive", "fastest", "grid", "random", "TPE", "coordinates"]
     report.table(
-        ["loader", "grid", *(f"regret: {name}" for name in names), "workers (pick / fastest)", "cost", "unseen"]
+        [
+            "loader",
+            "grid",
+            "regret: adaptive, ±",
+            *(f"regret: {name}" for name in names[1:]),
+            "workers (pick / fastest)",
+            "cost",
+            "unseen",
+        ]
     )
     judged = [
         Judged(replace(case, thin=kept.thin), kept)
@@ -336,7 +372,8 @@ def render() -> None:
         off = f"{np.median(unseen):.1%} / {np.quantile(unseen, 0.9):.1%}" if unseen else "nothing predicted"
         cost = f"{shares[-1][0]:.0%} ({shares[-1][1]:.0%}) of {one.grid_seconds:.0f} s"
         counts = "{} / {}".format(*one.workers())
-        report.row(one.case.name, len(one.grid), *(f"{regrets[name]:.1%}" for name in names), counts, cost, off)
+        told = [f"{regrets['adaptive']:.1%} ± {one.half_width():.1%}", *(f"{regrets[name]:.1%}" for name in names[1:])]
+        report.row(one.case.name, len(one.grid), *told, counts, cost, off)
     if judged:
         totals(report, everything, shares, errors)
     report.keep()
@@ -378,16 +415,15 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="of every time; 0.3 is a trial run")
     parser.add_argument("--thin", type=int, default=1, help="of batch sizes and workers; 3 is a trial run")
     parser.add_argument("--minutes", type=float, default=8.0, help="after which a call ends, to be taken up again")
+    parser.add_argument("--blocks", type=int, default=TRUTH_BLOCKS, help="of long trials, more narrow the truth")
     parser.add_argument("--render", action="store_true", help="make the report of what is there")
     given: Any = parser.parse_args()
     if not given.render:
         ends = time.monotonic() + 60 * given.minutes
         for case in CASES:
             if given.only in (None, case.name):
-                done = (
-                    time.monotonic() < ends
-                    and Piece(replace(case, thin=given.thin), given.scale, (ends - time.monotonic()) / 60).run()
-                )
+                left = (ends - time.monotonic()) / 60
+                done = left > 0 and Piece(replace(case, thin=given.thin), given.scale, left, given.blocks).run()
                 print(f"\n{case.name}: {'done' if done else 'call again to go on'}", flush=True)
     render()
 
