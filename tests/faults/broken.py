@@ -160,3 +160,23 @@ def opens_when_built() -> OpensAtFirst:
     made = OpensAtFirst()
     _ = made[0]
     return made
+
+
+class StuckAtStart(Dataset[Any]):
+    """A worker that unpickles it waits for ever."""
+
+    def __len__(self) -> int:
+        return 400
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((4,), float(index))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"stuck": True}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        time.sleep(600)
+
+
+def stuck_at_start() -> StuckAtStart:
+    return StuckAtStart()

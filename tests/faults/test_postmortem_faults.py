@@ -46,7 +46,7 @@ def test_a_sample_that_breaks_a_worker_alone_is_said_to_load_well_elsewhere(cont
     assert seen.alone is not None
     assert seen.alone.all_well
     assert seen.alone.loaded == len(seen.batch)
-    assert f"the {len(seen.batch)} samples that it had load alone without error" in (broken.failure_reason or "")
+    assert f"the {len(seen.batch)} samples given to it load alone without error" in (broken.failure_reason or "")
 
 
 def test_a_sample_that_breaks_any_process_is_named() -> None:
@@ -166,6 +166,16 @@ def test_a_data_set_that_opens_its_file_at_the_first_sample_is_sent_to_spawned_w
     lazily, early = seen
     assert lazily is None
     assert (early or "").startswith("dataset.file (BufferedReader): TypeError")
+
+
+def test_workers_that_hang_in_their_start_are_not_put_down_to_a_sample() -> None:
+    """A spawned worker waits while it unpickles the data set: no sample is named, and none is advised to be loaded."""
+    wanted = msgspec.structs.replace(setup("stuck_at_start"), start_methods=("spawn",))
+    with Supervisor(wanted, trial_timeout_seconds=12.0) as running:
+        record = running.run(request(num_workers=1, multiprocessing_context="spawn"))
+    assert (record.status, record.failure_kind) == ("hung", "hung")
+    assert "no process was loading a sample" in (record.failure_reason or "")
+    assert "a worker's start (imports, unpickling, worker_init_fn)" in (record.failure_advice or "")
 
 
 @pytest.mark.skipif(not can_mount(), reason="this machine lets no test mount a file system of its own")

@@ -273,7 +273,7 @@ def test_an_allocation_that_fails_on_an_empty_device_is_the_librarys() -> None:
         (Alone(loaded=3, sample="37", died="was killed by SIGSEGV"),
          "ValueError: x; alone in one process sample 37 ends it: it was killed by SIGSEGV"),
         (Alone(loaded=8, all_well=True),
-         "ValueError: x; the 8 samples that it had load alone without error: the fault shows only in a worker"),
+         "ValueError: x; the 8 samples given to it load alone without error: the fault shows only in a worker"),
         (Alone(loaded=3, sample="37"), "ValueError: x; alone in one process sample 37 did not come to an end"),
         (Alone(loaded=3), "ValueError: x; 3 of 8 samples loaded alone without error in the time for it"),
     ],
@@ -302,6 +302,8 @@ def test_the_next_step_has_numbers_where_there_are_any() -> None:
     assert "1,020 of 1,024 were open" in advice("open_files", FOUR, make_probe(), files)
     alone = FailureEvidence(alone=Alone(loaded=1, sample="37", raised="ValueError: x"))
     assert "dataset[37]" in advice("worker_error", FOUR, make_probe(), alone)
+    assert "dataset[INDEX]" in advice("hung", FOUR, make_probe(), FailureEvidence(is_loading=True))
+    assert "worker_init_fn" in advice("hung", FOUR, make_probe(), FailureEvidence(is_loading=False))
 
 
 def test_every_kind_has_a_first_step() -> None:

@@ -174,7 +174,7 @@ def _alone_words(reason: str, alone: Alone, samples: int) -> str:
     if alone.died:
         return f"{reason}; alone in one process {what} ends it: it {alone.died}"
     if alone.all_well:
-        its = f"the {samples} samples that it had" if samples > 1 else "the sample that it had"
+        its = f"the {samples} samples given to it" if samples > 1 else "the sample given to it"
         s = "" if samples > 1 else "s"
         return f"{reason}; {its} load{s} alone without error: the fault shows only in a worker"
     if alone.sample is not None:

@@ -114,6 +114,16 @@ def _pickle(_config: LoaderConfig, probe: Probe, _evidence: FailureEvidence) -> 
     )
 
 
+def _hung(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    """The page begins with the sample that is named; where none was being loaded there is none to look at."""
+    if evidence.is_loading is not False:
+        return None
+    return (
+        "read the stacks under stderr_tail of this trial in trials.jsonl: no process was loading a sample, so it waits "
+        "in a worker's start (imports, unpickling, worker_init_fn), in putting a batch together, or for a lock"
+    )
+
+
 def _process(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
     """By what its samples did alone, else by how the process ended."""
     alone, ended = evidence.alone, evidence.trial or next(iter(evidence.workers), None)
@@ -147,6 +157,7 @@ _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | 
     "host_oom": _host_memory,
     "open_files": _open_files,
     "device_oom": _device_memory,
+    "hung": _hung,
     "pickle": _pickle,
     "worker_error": _process,
     "worker_killed": _process,

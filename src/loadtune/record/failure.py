@@ -141,6 +141,8 @@ class FailureEvidence:
     """Indices of the samples that were being loaded, as far as they are known."""
     sample: str | None = None
     """Index of the sample that raised in the process that takes the batches."""
+    is_loading: bool | None = None
+    """Whether a process of a trial that hung was loading a sample; None where nothing hung, or nobody answered."""
     alone: Alone | None = None
     """What loading the samples alone gave; None where that was not done."""
 

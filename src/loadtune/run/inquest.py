@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
 from loadtune.run.scene import Scene
+from loadtune.run.stands import Stand
 
 ALONE_SECONDS = 5.0
 """How long the samples at which a worker failed are loaded alone."""
@@ -98,10 +99,11 @@ class Inquest:
         self._killed, self._until = True, None
         return True
 
-    def hung(self, seconds: float, **seen: Any) -> Failure:
+    def hung(self, seconds: float, *, stands: Sequence[Stand], **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
-        self.evidence = self._files.told(self._scene.evidence(None, Aftermath()))
-        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), **seen)
+        is_loading = any(stand.loading for stand in stands) if stands else None
+        self.evidence = replace(self._files.told(self._scene.evidence(None, Aftermath())), is_loading=is_loading)
+        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), stands=stands, **seen)
         return cause.confirmed(said, self.evidence, self._config)
 
     def replay(
