@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from factories import HOSTILE, make_result, make_trial, with_trials
 from hostile import hostile_text
 from loadtune.describe.config import LoaderConfig
-from loadtune.record.results import CSV_COLUMNS
-from loadtune.show import page, tables
+from loadtune.record.results import CSV_COLUMNS, Interval
+from loadtune.show import page, summary, tables
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -128,9 +128,30 @@ def test_failures_and_their_reasons_are_on_the_page(report: str) -> None:
     """A configuration without a number is in the table of all trials with the reason why."""
     rows = Reader(report).tables["Every configuration, with its failure where it has one"]
     assert len(rows) == 41
-    reasons = [row[-1] for row in rows if row[3] != "ok"]
+    reasons = [row[4] for row in rows if row[3] != "measured"]
     assert any("worker_error: worker 1 raised ValueError" in reason for reason in reasons)
     assert any("shm_full: a batch ahead of every worker" in reason for reason in reasons)
+
+
+def test_a_pick_without_a_told_gain_heads_the_page_as_a_guess() -> None:
+    """Where the gain's interval holds 1 the page says best guess, not use; and the terminal says so too."""
+    told, guessed = (make_result(gain=Interval(estimate=1.3, low=low, high=1.7)) for low in (1.1, 0.9))
+    assert ('eyebrow">Use<' in page.render(told), 'eyebrow">Best guess' in page.render(guessed)) == (True, True)
+    assert (summary.standing(told), summary.standing(guessed)) == ("told", "guess")
+
+
+def test_a_failure_that_begins_like_the_word_pick_is_not_marked_as_the_pick() -> None:
+    """One row is the pick's; a kind of failure called pickle is not."""
+    result = make_result()
+    assert result.best is not None
+    rows = tuple(
+        dataclasses.replace(row, status="failed", failure_kind="pickle", failure_reason="cannot pickle")
+        if row.config_id != result.best.config_id
+        else row
+        for row in result.trials[:3] + tuple(one for one in result.trials if one.config_id == result.best.config_id)
+    )
+    section = page.render(with_trials(result, rows)).partition('id="trials"')[2]
+    assert section.partition("All columns of the CSV")[0].count('class="pick"') == 1
 
 
 def test_the_next_step_stands_behind_a_failure() -> None:
@@ -140,7 +161,7 @@ def test_the_next_step_stands_behind_a_failure() -> None:
     rows = Reader(page.render(with_trials(make_result(), (failed,)))).tables[
         "Every configuration, with its failure where it has one"
     ]
-    assert rows[1][-1].endswith("why → <b>next</b>")
+    assert rows[1][rows[0].index("what it is, or why there is no number")].endswith("why → <b>next</b>")
 
 
 def test_headings_are_in_order_and_tables_have_scopes(report: str) -> None:

@@ -91,6 +91,9 @@ def _content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+_STANDINGS = {"none": "Nothing to use", "kept": "Keep", "told": "Use", "guess": "Best guess, no gain beyond the noise"}
+
+
 def _context(result: RunResult) -> dict[str, Any]:
     best = result.best
     chosen = result.trial(best.config_id) if best is not None else None
@@ -100,6 +103,7 @@ def _context(result: RunResult) -> dict[str, Any]:
         "name": plain(result.probe.name or result.target),
         "workload": summary.workload_sentence(result),
         "headline": config_words(best.config) if best is not None else summary.headline(result),
+        "standing": _STANDINGS[summary.standing(result)],
         "has_pick": best is not None,
         "key_figures": tuple(_key_figures(result)),
         "sentences": sentences,
@@ -163,8 +167,8 @@ def _leaders(result: RunResult) -> DataTable:
 
 def _trials(result: RunResult) -> DataTable:
     header = (
-        "batch", "workers", "settings", "status", "samples/s (95 %)", "the model's (95 %)", "first batch", "epoch",
-        "wait p95", "host memory", "the model's", "device memory", "what it is, or why there is no number",
+        "batch", "workers", "settings", "status", "what it is, or why there is no number", "samples/s (95 %)",
+        "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "the model's", "device memory",
     )  # fmt: skip
     return _without_empty_columns(
         DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))
@@ -191,7 +195,8 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         "own" if trial.batch_size is None else format_count(trial.batch_size),
         format_count(trial.num_workers),
         other_words(trial.config),
-        trial.status,
+        summary.OUTCOMES[trial.status],
+        "; ".join(part for part in (", ".join(leaders.marks(result, trial)), failure) if part),
         leaders.trial_rate(trial),
         predicted_rate(trial),
         format_seconds(trial.first_batch_seconds),
@@ -200,7 +205,6 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         format_bytes(needed_bytes(trial)),
         predicted_memory(trial),
         format_bytes(trial.gpu_peak_bytes),
-        "; ".join(part for part in (", ".join(leaders.marks(result, trial)), failure) if part),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
@@ -28,7 +29,7 @@ from loadtune.units import (
 LEADERS = 8
 """Rows of the table of leaders."""
 
-_OUTCOMES: dict[Status, str] = {
+OUTCOMES: dict[Status, str] = {
     "ok": "measured",
     "failed": "failed",
     "hung": "hung",
@@ -37,6 +38,15 @@ _OUTCOMES: dict[Status, str] = {
 }
 FED = 0.05
 """A step that waits for a smaller share of the time is kept fed: the loader is not the limit."""
+
+
+def standing(result: RunResult) -> Literal["none", "kept", "told", "guess"]:
+    """Return how the pick stands: none, the baseline itself, better than it or with no gain to tell, or a guess."""
+    if result.best is None:
+        return "none"
+    if _picked_baseline(result):
+        return "kept"
+    return "told" if result.gain is None or is_told(result.gain) else "guess"
 
 
 def headline(result: RunResult) -> str:
@@ -224,9 +234,9 @@ def _unmet(result: RunResult) -> list[str]:
 def cost_sentence(result: RunResult) -> str:
     """Return what the sweep took, and of how many configurations it has a number, or why it has none."""
     took = f"{counted(result.cost.trials, 'trial')} in {format_seconds(result.cost.seconds)}"
-    statuses = Counter(_OUTCOMES[trial.status] for trial in result.trials)
-    parts = [f"{format_count(statuses[name])} {name}" for name in _OUTCOMES.values() if statuses[name]]
-    of_them = f": {', '.join(parts)}" if len(parts) > 1 or not statuses[_OUTCOMES["ok"]] else ""
+    statuses = Counter(OUTCOMES[trial.status] for trial in result.trials)
+    parts = [f"{format_count(statuses[name])} {name}" for name in OUTCOMES.values() if statuses[name]]
+    of_them = f": {', '.join(parts)}" if len(parts) > 1 or not statuses[OUTCOMES["ok"]] else ""
     return f"{took}; {counted(len(result.trials), 'configuration')}{of_them}."
 
 

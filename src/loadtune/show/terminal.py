@@ -142,7 +142,8 @@ def _verdict(result: RunResult) -> RenderableType:
     if result.best is None:
         lines.append(Text(summary.headline(result) + ".", style="bold red"))
     else:
-        lines.append(Text.assemble(("Pick: ", "bold"), (summary.headline(result), "bold green")))
+        name, colour = ("Best guess", "yellow") if summary.standing(result) == "guess" else ("Pick", "green")
+        lines.append(Text.assemble((f"{name}: ", "bold"), (summary.headline(result), f"bold {colour}")))
         lines += [_indented(sentence) for sentence in summary.verdict_sentences(result)]
     lines += [_indented(sentence) for sentence in summary.limit_sentences(result)]
     return Group(*lines)
