@@ -626,3 +626,20 @@ def test_one_that_ran_out_of_memory_among_many_that_raised_is_not_the_cause() ->
     assert lack(raised.trials, raised.plan, raised.probe).cause == "failed"
     short = concluded([starved, replace(failed[1], failure_kind="host_oom"), failed[2]], configs=asked, plan=plan)
     assert lack(short.trials, short.plan, short.probe).cause == "memory"
+
+
+def test_a_rate_that_still_rises_at_the_most_workers_is_said() -> None:
+    """LT035 where 2 workers are the most and twice as fast as 1; not where 1 is as fast, nor where 3 were asked for."""
+    rising = verified(
+        {BASE: (1000.0, 1001.0, 1002.0), GRID[1]: (2000.0, 2003.0, 1999.0), GRID[2]: (4000.0, 4005.0, 3998.0)}
+    )
+    finding = found(concluded(rising), "LT035")
+    assert finding is not None
+    assert "1 worker, batch 64, is 50 % slower" in finding.message
+    assert "--num-workers 2..8:x2" in finding.advice
+    flat = verified(
+        {BASE: (1000.0, 1001.0, 1002.0), GRID[1]: (3990.0, 4003.0, 3999.0), GRID[2]: (4000.0, 4005.0, 3998.0)}
+    )
+    assert found(concluded(flat), "LT035") is None
+    more = (*GRID, LoaderConfig(batch_size=64, num_workers=3))
+    assert found(concluded(rising, configs=more), "LT035") is None

@@ -72,6 +72,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
         step_findings.per_batch(case),
         unseen.finding(case),
         noise_findings.other_work(case),
+        pick_findings.at_the_edge(case),
     )
     told = [finding for finding in found if finding is not None]
     return with_one_budget(sorted(told, key=lambda finding: _RANKS[finding.severity]))

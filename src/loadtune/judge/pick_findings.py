@@ -75,6 +75,31 @@ def _is_open(case: Case) -> bool:
     )
 
 
+def at_the_edge(case: Case) -> Finding | None:
+    """Return LT035 where the choice has the most workers of all rows, and is told from every row with fewer."""
+    row = case.row(case.choice.chosen)
+    if row is None or row.num_workers < max(other.num_workers for other in case.choice.rows):
+        return None
+    fewer = [
+        other
+        for other in case.choice.rows
+        if other.num_workers < row.num_workers and other.config_id in case.choice.ahead_of_chosen
+    ]
+    ratios = [case.choice.ahead_of_chosen[other.config_id].ratio() for other in fewer]
+    if not ratios or any(ratio.high >= 1 - case.plan.tie for ratio in ratios):
+        return None
+    nearest = max(range(len(fewer)), key=lambda at: ratios[at].estimate)
+    less = 1 - ratios[nearest].estimate
+    return Finding(
+        code="LT035",
+        severity="info",
+        message=f"the choice has the most workers that were tried, and what is nearest to it with fewer, "
+        f"{label(fewer[nearest].config)}, is {format_share(less, 0)} slower: still more workers may be faster",
+        advice=f"try more, as in --num-workers {row.num_workers}..{4 * row.num_workers}:x2",
+        numbers={"num_workers": float(row.num_workers), "slower_share": less},
+    )
+
+
 def dropped(case: Case) -> Finding | None:
     """Return LT011 where the choice leaves samples out."""
     row = case.row(case.choice.chosen)

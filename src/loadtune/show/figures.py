@@ -156,7 +156,7 @@ def _memory(result: RunResult) -> Figure | None:
         title="Memory as batches were taken",
         how_to_read="Points are looks at the memory of the process tree; at the last of them the queue was left to "
         "fill. A hollow point is what is expected by the end of an epoch, where the trial ended before. A line that "
-        "keeps rising is growth.",
+        "keeps rising is growth. The axis of batches is even up to 10 and logarithmic beyond.",
     )
 
 

@@ -13,7 +13,7 @@ from loadtune.units import format_count, format_number, format_ratio
 
 _FAILURE_LABELS = {"interrupted": "not run"}
 
-DARKEST = 0.55
+LIGHTEST, DARKEST = 0.06, 0.55
 """Opacity of the accent at which text in the page's ink keeps a contrast above 4.5, light and dark."""
 
 
@@ -63,7 +63,12 @@ def heat_map(result: RunResult) -> HeatMap | None:
 
 def _shaded(cells: tuple[HeatCell, ...]) -> tuple[HeatCell, ...]:
     highest = max((cell.samples_per_second or 0.0 for cell in cells), default=0.0) or 1.0
-    return tuple(replace(cell, shade=DARKEST * (cell.samples_per_second or 0.0) / highest) for cell in cells)
+    return tuple(replace(cell, shade=_shade((cell.samples_per_second or 0.0) / highest)) for cell in cells)
+
+
+def _shade(share: float) -> float:
+    """Return how dark a cell is: one with a low rate has some colour, a blank one has none."""
+    return LIGHTEST + (DARKEST - LIGHTEST) * share
 
 
 def _heat_cell(trials: list[TrialResult]) -> HeatCell:

@@ -44,7 +44,7 @@ def roles(result: RunResult, *, slowest: bool = False) -> tuple[Role, ...]:
     names: dict[str, list[str]] = {}
     trials: dict[str, TrialResult] = {}
     for name, trial in named:
-        if trial is not None and math.isfinite(trial.samples_per_second or math.nan):
+        if trial is not None and trial.status == "ok" and math.isfinite(trial.samples_per_second or math.nan):
             # Rows that differ in drop_last alone share what is drawn.
             key = trial.config.steady.config_id
             names.setdefault(key, []).append(name)

@@ -43,6 +43,8 @@ def _sentence(series: tuple[Role, ...]) -> str:
             f" Most come at once and one in a while is waited for: {trial.num_workers} workers hand their batches out "
             "in turn, in bursts."
         )
+    if len({role.trial.batch_size for role in series}) > 1:
+        says += " The batches differ in size: a longer wait for more samples may be the higher rate."
     return says
 
 
@@ -77,7 +79,7 @@ def draw_waits(chart: Waits) -> str:
         chart_of(rows)
         .mark_line(strokeWidth=2, fill=None, aria=False)
         .encode(
-            x=alt.X("wait:Q", title="wait for a batch (ms)", scale=alt.Scale(type="log", nice=False), axis=axis),
+            x=alt.X("wait:Q", title="wait for a batch", scale=alt.Scale(type="log", nice=False), axis=axis),
             y=alt.Y("share:Q", title="batches that had come (%)", scale=alt.Scale(domain=[0, 100])),
             order="share:Q",
             stroke=stroke_of(names),
@@ -98,5 +100,9 @@ def log_ticks(low: float, high: float) -> list[float]:
     return sorted({low, high})
 
 
-def _tick_text(tick: float) -> str:
-    return f"{tick:,.3g}" if tick < 1000 else f"{tick:,.0f}"  # noqa: PLR2004 - beyond it, g has an exponent
+def _tick_text(milliseconds: float) -> str:
+    """Return ``10 µs``, ``2 ms`` or ``10 s``: in the unit in which the number is short."""
+    for unit, size in (("s", 1e3), ("ms", 1.0)):
+        if milliseconds >= size:
+            return f"{milliseconds / size:,.3g} {unit}"
+    return f"{1e3 * milliseconds:,.3g} µs"
