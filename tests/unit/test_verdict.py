@@ -392,6 +392,22 @@ def test_each_cause_of_failure_is_told_with_its_own_next_step() -> None:
     assert told[1].advice.startswith("load a sample; it is never chosen")
 
 
+def test_failures_of_one_kind_are_told_apart_by_their_words_and_not_by_their_numbers() -> None:
+    """Samples 7 and 9 that cannot be read are one cause, a worker that exits another; five ways are one again."""
+    grid = tuple(LoaderConfig(batch_size=64, num_workers=count) for count in range(1, 6))
+
+    def told(reasons: tuple[str, ...]) -> list[float]:
+        failed = [
+            replace(a_record(config, order=90 + at, status="failed"), failure_reason=reason)
+            for at, (config, reason) in enumerate(zip(grid, reasons, strict=False))
+        ]
+        run = concluded([*verified({BASE: (1000.0,) * 3}), *failed], configs=(BASE, *grid))
+        return [one.numbers["configurations"] for one in run.findings if one.code == "LT008"]
+
+    assert told(("ValueError: sample 7; alone", "ValueError: sample 9; not alone", "worker 0 ended with 3")) == [2, 1]
+    assert told(("a", "b", "c", "d", "e")) == [5]
+
+
 def test_a_failed_pair_is_named_as_one() -> None:
     """Configurations that differ in drop_last alone share their trials: their failure has one name."""
     pair = (GRID[1], replace(GRID[1], drop_last=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -18,6 +19,8 @@ OUT_OF_MEMORY = ("host_oom", "shm_full", "device_oom")
 """Failures that say a configuration is too large, not that the data set is broken."""
 
 _OF_WORKERS = ("prefetch_factor", "persistent_workers", "in_order", "multiprocessing_context")
+MOST_WAYS = 3
+"""In which configurations fail of one kind: more of them are not told apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +71,28 @@ def _tried(rows: Sequence[TrialResult]) -> bool:
     return any(row.status != "refused" for row in rows)
 
 
-def by_cause(failed: Sequence[TrialResult]) -> dict[tuple[str, str | None], list[TrialResult]]:
-    """Return rows without a number by what kept them from it: their status and the kind of failure."""
-    causes: dict[tuple[str, str | None], list[TrialResult]] = {}
-    for row in failed:
-        causes.setdefault((row.status, row.failure_kind), []).append(row)
+def by_cause(failed: Sequence[TrialResult]) -> list[list[TrialResult]]:
+    """Return rows without a number by what kept them from it.
+
+    That is their status and the kind of failure; and the words of the reason, less its numbers, where these are few.
+    """
+    causes = []
+    for rows in _grouped(failed, lambda row: (row.status, row.failure_kind)):
+        ways = _grouped(rows, _way)
+        causes += ways if len(ways) <= MOST_WAYS else [rows]
     return causes
+
+
+def _grouped(rows: Sequence[TrialResult], key: Callable[[TrialResult], Hashable]) -> list[list[TrialResult]]:
+    groups: dict[Hashable, list[TrialResult]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return list(groups.values())
+
+
+def _way(row: TrialResult) -> str:
+    """Return the first clause of the reason without its numbers: which sample or worker it was is no other cause."""
+    return re.sub(r"\d[\d,.]*", "#", (row.failure_reason or "").partition("; ")[0])
 
 
 def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:
@@ -82,7 +101,7 @@ def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget:
     if len(causes) == 1 and not late:
         return _first_reason(failed)
     clauses = [f"{len(late):,} not measured in the time budget of {budget}"] if late else []
-    clauses += [f"{len(rows):,} {status}: {_first_reason(rows)}" for (status, _), rows in causes.items()]
+    clauses += [f"{len(rows):,} {rows[0].status}: {_first_reason(rows)}" for rows in causes]
     return "; ".join(clauses)
 
 

@@ -19,7 +19,7 @@ from loadtune.units import format_bytes, format_cpus, format_seconds
 def failures(case: Case) -> tuple[Finding, ...]:
     """Return LT008 for each cause for which configurations gave no number, the most frequent first."""
     failed = [row for row in case.choice.rows if row.status in SPOILT]
-    return tuple(_failure(case, rows) for rows in sorted(by_cause(failed).values(), key=len, reverse=True))
+    return tuple(_failure(case, rows) for rows in sorted(by_cause(failed), key=len, reverse=True))
 
 
 def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
