@@ -13,6 +13,7 @@ from scripted_machine import MIB, Machine, a_probe, a_record
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, SweepPlan
 from loadtune.describe.space import SearchSpace
+from loadtune.judge import verify
 from loadtune.judge.choose import Choice, choose
 from loadtune.judge.state import State
 from loadtune.judge.strategy import leader, next_step
@@ -301,3 +302,21 @@ def test_a_slow_data_set_does_not_overrun() -> None:
     grid = (BASE, replace(BASE, batch_size=32), replace(BASE, batch_size=16), big)
     step = next_step(plan, grid, enough, 5.0, probe=probe, limits=MemoryLimits())
     assert step is None or step.config != big
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1.3, 15.0), (8.0, 17.6), (30.0, 24.0)])
+def test_time_is_kept_for_what_verifies_the_choice(seconds: float, kept: float) -> None:
+    """Two trials of the leader, a tenth on top: a quarter of 60 s where they are short, never more than 24 s.
+
+    A trial of 1 s of windows that took 8 s takes 8 s again; the leader is the choice and the fastest in one.
+    """
+    base, many = LoaderConfig(batch_size=64), LoaderConfig(batch_size=64, num_workers=64)
+    records = (a_record(base, order=0), a_record(many, (20_000.0, 20_000.0), order=1, seconds=seconds))
+    state = State(
+        plan=SweepPlan(target="x", time_budget_seconds=60.0),
+        configs=(base, many),
+        records=records,
+        probe=a_probe(),
+        limits=MemoryLimits(),
+    )
+    assert verify.reserve_seconds(state) == pytest.approx(kept, rel=0.01)

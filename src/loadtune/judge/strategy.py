@@ -85,9 +85,7 @@ def next_step(
     small = state if plan.search == "grid" else state.narrowed()
     kept = threads.kept_seconds(small)
     if not state.in_phase("verify"):
-        # Where nothing can be chosen there is nothing to keep time for.
-        before = left - kept - (verify.reserve_seconds(plan) if verify.next_trial(small) is not None else 0.0)
-        found = _before_verifying(state, small, before)
+        found = _before_verifying(state, small, left - kept - verify.reserve_seconds(small))
         if found is not None:
             return found
     return _verify(small, left, kept)

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Measurement, SweepPlan
+from loadtune.describe.plan import Measurement
 from loadtune.judge import costs
 from loadtune.judge.choose import Choice
-from loadtune.judge.evidence import by_group, group_of, measured
+from loadtune.judge.evidence import MIN_FRESH, by_group, group_of, measured
 from loadtune.judge.state import State
 from loadtune.judge.summary import all_configs
 from loadtune.record.results import TrialResult
 
 SHARE_OF_BUDGET = 0.25
+MOST_OF_BUDGET = 0.4
+"""Kept for verifying, where its trials take long."""
 REPEATS = 3
 """Fresh trials of each, at least, where time permits."""
 MAX_BLOCKS = 12
@@ -27,9 +29,20 @@ LONGEST = 2.0
 """A verifying trial takes up to this many times the time of one in the race, where the budget has it."""
 
 
-def reserve_seconds(plan: SweepPlan) -> float:
-    """Return the part of the time budget that is kept for verifying, in seconds."""
-    return SHARE_OF_BUDGET * plan.time_budget_seconds
+def reserve_seconds(state: State) -> float:
+    """Return the part of the time budget that is kept for verifying, in seconds; none where nothing is to be verified.
+
+    A fixed share of it, or more where the choice and the fastest so far take longer for the fresh trials without which
+    they would not stand: of what starts slowly, such as many workers, one further trial may cost all that is left.
+    """
+    members, done = _members(state)
+    if not members or done:
+        return 0.0
+    choice, budget = state.choice(), state.plan.time_budget_seconds
+    shortest = _shortest(state.plan.measurement)
+    leading = {group_of(row.config) for row in choice.rows if row.config_id in (choice.chosen, choice.fastest)}
+    each = sum(costs.expected_seconds(config, shortest, state.records, state.probe) for config in leading)
+    return max(SHARE_OF_BUDGET * budget, min(MIN_FRESH * each, MOST_OF_BUDGET * budget))
 
 
 def next_trial(state: State) -> tuple[int, LoaderConfig, int] | None:
@@ -58,9 +71,14 @@ def measurement(state: State, seconds: float, trials_to_come: int) -> Measuremen
     """Return how a verifying trial is measured: as long as the time left allows for all that are to come."""
     base = state.plan.measurement
     share = seconds / trials_to_come / costs.SAFETY - costs.overhead_seconds(state.records)
+    least, longest = _shortest(base), LONGEST * base.max_seconds
+    return replace(least, max_seconds=min(max(share, least.max_seconds), longest))
+
+
+def _shortest(base: Measurement) -> Measurement:
+    """Return the least that a verifying trial measures."""
     least = min(base.max_seconds, base.min_windows * base.window_seconds)
-    longest = LONGEST * base.max_seconds
-    return replace(base, max_seconds=min(max(share, least), longest), extensions=1, pause_seconds=1.0, look_early=True)
+    return replace(base, max_seconds=least, extensions=1, pause_seconds=1.0, look_early=True)
 
 
 def _members(state: State) -> tuple[list[LoaderConfig], bool]:
