@@ -123,7 +123,6 @@ def draw_worth(chart: Worth) -> str:
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
     names = [one.role.words for one in chart.times]
-    title = "time from one batch to the next (ms)" if chart.step_seconds else "time for 1,000 samples (ms)"
     rows: list[dict[str, Any]] = []
     for one in chart.times:
         # Without a step batches of different sizes are compared: their times alone would praise the smallest.
@@ -133,9 +132,12 @@ def draw_worth(chart: Worth) -> str:
             if chart.step_seconds or part != "step":
                 seconds = scale * spent
                 said = f"{one.role.words}, {part}: {format_seconds(seconds)}"
-                rows.append(
-                    {"series": one.role.words, "part": part, "ms": 1000 * seconds, "place": place, "said": said}
-                )
+                rows.append({"series": one.role.words, "part": part, "seconds": seconds, "place": place, "said": said})
+    totals = [(name, sum(row["seconds"] for row in rows if row["series"] == name)) for name in names]
+    unit, size = ("s", 1.0) if max(total for _, total in totals) >= 1 else ("ms", 1000.0)
+    rows = [{**row, "long": size * row["seconds"]} for row in rows]
+    what = "time from one batch to the next" if chart.step_seconds else f"time for {SAMPLES_DRAWN:,} samples"
+    title = f"{what} ({unit})"
     fills = alt.Scale(domain=["step", "wait for data"], range=[ACCENT, WARNING])
     legend = alt.Legend(title=None, orient="top") if chart.step_seconds else None
     y = alt.Y("series:N", sort=names, title=None, axis=alt.Axis(labelLimit=0))
@@ -143,17 +145,16 @@ def draw_worth(chart: Worth) -> str:
         chart_of(rows)
         .mark_bar(height=18, stroke=PAGE, strokeWidth=1)
         .encode(
-            x=alt.X("ms:Q", title=title, stack="zero"),
+            x=alt.X("long:Q", title=title, stack="zero"),
             y=y,
             fill=alt.Fill("part:N", scale=fills, legend=legend),
             order="place:Q",
             description="said:N",
         )
     )
-    totals = [(name, sum(row["ms"] for row in rows if row["series"] == name)) for name in names]
-    ends = [{"series": name, "ms": total, "text": format_seconds(total / 1000)} for name, total in totals]
+    ends = [{"series": name, "long": size * total, "text": format_seconds(total)} for name, total in totals]
     labels = (
-        chart_of(ends).mark_text(fill=INK, align="left", dx=5, aria=False).encode(x=alt.X("ms:Q"), y=y, text="text:N")
+        chart_of(ends).mark_text(fill=INK, align="left", dx=5, aria=False).encode(x=alt.X("long:Q"), y=y, text="text:N")
     )
     drawn = alt.layer(bars, *halo(labels)).properties(width=430, height=34 * len(names))
     return to_svg(drawn, title.capitalize())
