@@ -133,7 +133,7 @@ def test_a_finished_run_goes_on_with_more_time(tmp_path: Path) -> None:
     assert min(row.order) >= len(done)
 
 
-def test_trials_before_more_time_count_as_the_races() -> None:
+def test_trials_before_more_time_count_as_first_looks() -> None:
     """A verifying trial stays one, unless more time came after it; a trial that the old end cut off is then none."""
     configs = [LoaderConfig(batch_size=size) for size in (8, 16, 32)]
     machine = Machine(rate=rate)
@@ -143,7 +143,25 @@ def test_trials_before_more_time_count_as_the_races() -> None:
     ]
     assert as_compared(records, [Resume(order=3, pause_seconds=1.0)]) == tuple(records)
     opened = as_compared(records, [Resume(order=2, pause_seconds=1.0, more_time=True)])
-    assert [(record.order, record.phase) for record in opened] == [(0, "race"), (2, "verify")]
+    assert [(record.order, record.phase) for record in opened] == [(0, "screen"), (2, "verify")]
+
+
+def test_with_more_time_the_workers_go_on_and_a_race_of_its_own_is_run() -> None:
+    """16 s ended at 2 workers; with 200 s they are doubled until 32 pay no more, and no old block is raced on."""
+    machine = Machine(rate=lambda config: 100.0 * min(max(config.num_workers, 0.5), 32), overhead=0.2)
+    configs = [LoaderConfig(batch_size=size, num_workers=count) for size in (16, 32, 64) for count in (0, 1, 2)]
+    plan = SweepPlan(target="x", search="grid", time_budget_seconds=16.0)
+    before = machine.sweep(plan, configs, workers_open_ended=True)
+    assert "verify" in {record.phase for record in before}
+    old_blocks = {record.block for record in before}
+    reopening = [Resume(order=len(before), pause_seconds=1.0, more_time=True)]
+    machine.records = list(as_compared(before, reopening))
+    after = machine.sweep(dataclasses.replace(plan, time_budget_seconds=200.0), configs, workers_open_ended=True)
+    added = after[len(before) :]
+    assert max(record.config.num_workers for record in added if record.phase == "screen") == 64
+    raced = {record.block for record in added if record.phase == "race"}
+    assert raced
+    assert not raced & old_blocks
 
 
 def with_machine(**changes: Any) -> Environment:

@@ -8,12 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from scripted_machine import MIB, Machine, a_probe, a_record, an_environment
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Consumer, SweepPlan
+from loadtune.describe.plan import Consumer, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.capacity import Costs, capacity, points
 from loadtune.judge.choose import Choice
@@ -216,6 +217,46 @@ def test_what_no_model_knows_is_tried_at_the_best_point() -> None:
     assert chosen(choice).multiprocessing_context == "spawn"
     assert regret(rate, choice, configs) <= 0.03
     assert len(screened(machine)) <= 22
+
+
+@pytest.mark.parametrize("search", ["adaptive", "optuna:tpe"])
+@pytest.mark.parametrize("asked", [{"persistent_workers": (True,)}, {"multiprocessing_context": ("spawn",)}])
+def test_a_setting_of_workers_alone_does_not_keep_the_search_from_them(search: Search, asked: dict[str, Any]) -> None:
+    """Without workers nothing is kept and nothing started: that is no plainer value of what was asked for."""
+    configs = replace(SPACE, **asked).resolve(usable_cpus=2, has_accelerator=False).configs()
+    machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.005, seed=8)
+    choice = swept(machine, a_plan(search=search), configs=configs)
+    assert chosen(choice).num_workers > 1
+    with_workers = [config for config in screened(machine) if config.num_workers]
+    assert len(with_workers) > len(screened(machine)) / 2
+
+
+def test_kept_workers_are_forecast_without_their_start() -> None:
+    """Half a second a worker, 20,000 samples, 400 samples/s a worker: 32 kept workers are found, no epoch pays them."""
+    space = SearchSpace(batch_size=(32, 64, 128), num_workers=(0, 1, 2, 4, 8, 16, 32), persistent_workers=(True,))
+    configs = space.resolve(usable_cpus=2, has_accelerator=False).configs()
+
+    def rate(config: LoaderConfig) -> float:
+        return 400.0 * max(1, config.num_workers)
+
+    machine = SlowToStart(rate=rate, window_sd=0.01, trial_sd=0.005, seed=3)
+    probe = replace(PROBE, dataset_samples=20_000, seconds_per_sample=0.0025, cpu_seconds_per_sample=1e-5)
+    choice = swept(machine, a_plan(space=space), probe, configs=configs)
+    assert chosen(choice).num_workers == 32
+
+
+class SlowToStart(Machine):
+    """A machine whose workers take half a second each to start."""
+
+    def run(self, step: Step) -> TrialRecord:
+        """Measure one step, and have it say what its start took."""
+        self.overhead = 0.3 + 0.5 * step.config.num_workers
+        record = super().run(step)
+        assert record.steady is not None
+        start = 0.5 * step.config.num_workers
+        steady = replace(record.steady, startup_seconds=start, first_batch_seconds=start + 0.1)
+        self.records[-1] = replace(record, steady=steady)
+        return self.records[-1]
 
 
 def test_more_workers_than_the_grid_has_are_found() -> None:

@@ -13,6 +13,14 @@ DEFAULT_PREFETCH_FACTOR = 2
 
 START_METHODS = ("fork", "forkserver", "spawn")
 
+WITHOUT_WORKERS: dict[str, Any] = {
+    "prefetch_factor": None,
+    "persistent_workers": False,
+    "in_order": True,
+    "multiprocessing_context": None,
+}
+"""Settings that mean nothing without workers, and the value that each has there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderConfig:
@@ -54,7 +62,7 @@ class LoaderConfig:
         to drop. A grid that crosses its axes meets both.
         """
         if settings.get("num_workers", 0) == 0:
-            settings.update(prefetch_factor=None, persistent_workers=False, in_order=True, multiprocessing_context=None)
+            settings.update(WITHOUT_WORKERS)
         if settings["batch_size"] is None:
             settings["drop_last"] = False
         return cls(**settings)

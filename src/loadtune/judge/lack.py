@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from loadtune.describe.config import LoaderConfig
+from loadtune.describe.config import WITHOUT_WORKERS, LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.evidence import SPOILT
@@ -18,7 +18,6 @@ from loadtune.units import format_seconds
 OUT_OF_MEMORY = ("host_oom", "shm_full", "device_oom")
 """Failures that say a configuration is too large, not that the data set is broken."""
 
-_OF_WORKERS = ("prefetch_factor", "persistent_workers", "in_order", "multiprocessing_context")
 MOST_WAYS = 3
 """In which configurations fail of one kind: more of them are not told apart."""
 
@@ -115,7 +114,7 @@ def _spans(space: SearchSpace, config: LoaderConfig) -> bool:
         axis, value = getattr(space, field.name), getattr(config, field.name)
         if axis == "auto" or (field.name == "batch_size" and value is None):
             continue
-        if field.name in _OF_WORKERS and not config.num_workers:
+        if field.name in WITHOUT_WORKERS and not config.num_workers:
             continue
         if value not in axis:
             return False

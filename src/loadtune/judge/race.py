@@ -25,12 +25,13 @@ DROP_ERRORS = 1.6
 def next_trial(state: State) -> tuple[int, LoaderConfig] | None:
     """Return the block and the configuration of the next race trial; None where the race is decided or over."""
     raced = state.in_phase("race")
-    block = max((record.block for record in raced), default=0)
-    if block:
+    before = max((record.block for record in state.records if record.phase == "screen"), default=0)
+    block = max((record.block for record in raced), default=before)
+    if raced:
         found = _remaining(state, block)
         if found:
             return block, found[0]
-    if block >= limits_of(state)[0] or is_decided(state, block):
+    if block - before >= limits_of(state)[0] or is_decided(state, block - before):
         return None
     found = _remaining(state, block + 1)
     return (block + 1, found[0]) if found else None

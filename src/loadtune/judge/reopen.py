@@ -12,8 +12,9 @@ def as_compared(records: Iterable[TrialRecord], resumes: Sequence[Resume]) -> tu
     """Return the records as they count after the last time that the run was given a longer time budget.
 
     A trial verifies a pick that was made before it. With more time configurations are tried that had no turn, and
-    another may be picked; the trials that verified the first pick are then among those that the second is picked from,
-    so they count as the race's. A trial that the end of the time cut off counts as none: it gets its turn again.
+    another may be picked; the trials that compared and verified the first pick are then among those that the second is
+    picked from, and no part of its race: they count as first looks. A trial that the end of the time cut off counts as
+    none: it gets its turn again.
     """
     reopened_at = max((resume.order for resume in resumes if resume.more_time), default=0)
     return tuple(
@@ -24,4 +25,4 @@ def as_compared(records: Iterable[TrialRecord], resumes: Sequence[Resume]) -> tu
 
 
 def _reopened(record: TrialRecord) -> TrialRecord:
-    return replace(record, phase="race") if record.phase == "verify" else record
+    return replace(record, phase="screen") if record.phase in ("race", "verify") else record

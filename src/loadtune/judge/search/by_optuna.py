@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from loadtune.describe.config import LoaderConfig
+from loadtune.describe.config import WITHOUT_WORKERS, LoaderConfig
 from loadtune.errors import UsageError
 from loadtune.judge.search.standing import Standing, standings
 from loadtune.judge.state import Group, State, group_configs
@@ -105,9 +105,12 @@ def _sampler(state: State, space: Mapping[str, Sequence[Any]]) -> optuna.sampler
 
 
 def _space(configs: Sequence[LoaderConfig]) -> dict[str, list[Any]]:
-    """Return the values of each axis that has several, in ascending order."""
-    values = {axis: sorted({getattr(one, axis) for one in configs}, key=_rank) for axis in AXES}
-    values["prefetch_factor"] = sorted({one.prefetch_factor for one in configs if one.num_workers}, key=_rank)
+    """Return the values of each axis that has several, in ascending order; those of workers' axes are with workers."""
+    with_workers = [one for one in configs if one.num_workers]
+    values = {
+        axis: sorted({getattr(one, axis) for one in (with_workers if axis in WITHOUT_WORKERS else configs)}, key=_rank)
+        for axis in AXES
+    }
     return {axis: found for axis, found in values.items() if len(found) > 1}
 
 
@@ -128,7 +131,7 @@ def _params(config: LoaderConfig, space: Mapping[str, Sequence[Any]]) -> dict[st
     places = {}
     for axis, values in space.items():
         own = getattr(config, axis)
-        if own is None and axis == "prefetch_factor":
+        if not config.num_workers and axis in WITHOUT_WORKERS:
             own = values[0]
         if own not in values:
             return None

@@ -137,7 +137,10 @@ def _model(fitted: Fit, configs: Sequence[LoaderConfig], state: State) -> tuple[
     of_costs = np.sqrt(np.maximum(whole**2 - np.min(whole) ** 2, 0.0))
     if state.probe.dataset_samples is None:
         return np.log(found.rate), of_costs
-    seconds_before = _first_batch(fitted, at, state.records)
+    kept = np.array([config.persistent_workers for config in configs], dtype=np.bool_)
+    # Workers that are kept start once in a run: what comes first in their epochs is a round of theirs.
+    one_round = at.num_workers * at.batch_size / found.rate
+    seconds_before = np.where(kept, one_round, _first_batch(fitted, at, state.records))
     rates = [
         _epoch_rate(at, found.rate, seconds_before, state.probe.dataset_samples, drop_last=drop)
         for drop in sorted({drop for record in state.records for drop in record.drop_last})

@@ -45,7 +45,9 @@ class Pool:
 def pool_of(configs: tuple[LoaderConfig, ...]) -> Pool:
     """Return what there is to search in a grid."""
     groups = {group.config: group for group in group_configs(configs, configs[0])}
-    plain = tuple(min((getattr(one, axis) for one in groups), key=_plainness) for axis in RACED)
+    # Without workers an axis of theirs has one value, whatever was asked for.
+    telling = [one for one in groups if one.num_workers] or list(groups)
+    plain = tuple(min((getattr(one, axis) for one in telling), key=_plainness) for axis in RACED)
     return Pool(
         groups=groups,
         configs=tuple(one for one in groups if _at(one, plain)),
@@ -87,7 +89,7 @@ def _beyond(state: State, pool: Pool) -> tuple[LoaderConfig, ...]:
     top = max([grid_top, *(record.config.num_workers for record in state.records)])
     counts, count = [], grid_top
     while count and count < min(top * 2**LEAPS, MAX_WORKERS):
-        counts.append(count := 2 * count)
+        counts.append(count := min(2 * count, MAX_WORKERS))
     at_top = [config for config in pool.configs if config.num_workers == grid_top]
     return tuple(replace(config, num_workers=count) for count in counts for config in at_top)
 
