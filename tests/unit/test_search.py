@@ -7,14 +7,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from scripted_machine import MIB, Machine, a_probe, a_record, an_environment
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Consumer, Search, SweepPlan
+from loadtune.describe.plan import Consumer, Measurement, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.capacity import Costs, capacity, points
 from loadtune.judge.choose import Choice
@@ -231,29 +231,51 @@ def test_a_setting_of_workers_alone_does_not_keep_the_search_from_them(search: S
     assert len(with_workers) > len(screened(machine)) / 2
 
 
-def test_kept_workers_are_forecast_without_their_start() -> None:
-    """Half a second a worker, 20,000 samples, 400 samples/s a worker: 32 kept workers are found, no epoch pays them."""
-    space = SearchSpace(batch_size=(32, 64, 128), num_workers=(0, 1, 2, 4, 8, 16, 32), persistent_workers=(True,))
-    configs = space.resolve(usable_cpus=2, has_accelerator=False).configs()
-
-    def rate(config: LoaderConfig) -> float:
-        return 400.0 * max(1, config.num_workers)
-
-    machine = SlowToStart(rate=rate, window_sd=0.01, trial_sd=0.005, seed=3)
+@pytest.mark.parametrize(("kept", "least", "most"), [(True, 3400.0, 8000.0), (False, 1200.0, 2200.0)])
+def test_kept_workers_are_forecast_without_their_start(*, kept: bool, least: float, most: float) -> None:
+    """16 workers of 400 samples/s, half a second each to start: above the 3,165 of 8 where they are kept, else not."""
+    configs = tuple(
+        LoaderConfig(batch_size=64, num_workers=count, persistent_workers=kept) for count in (1, 2, 4, 8, 16)
+    )
+    machine = SlowToStart(rate=lambda config: 400.0 * config.num_workers)
     probe = replace(PROBE, dataset_samples=20_000, seconds_per_sample=0.0025, cpu_seconds_per_sample=1e-5)
-    choice = swept(machine, a_plan(space=space), probe, configs=configs)
-    assert chosen(choice).num_workers == 32
+    for config in configs[:-1]:
+        machine.run(Step(config=config, drop_last=(False,), block=0, phase="screen", measurement=Measurement()))
+    state = a_state(machine.records, a_plan(), probe, configs=configs)
+    ahead = forecast(state, configs, standings(state))
+    assert ahead is not None
+    assert least < math.exp(ahead.log_rate[ahead.place[configs[-1]]]) < most
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_starts_slowly_is_measured_again_twice_within_the_time(seed: int) -> None:
+    """0.17 s a worker, a minute: the choice, of many workers, has two fresh trials, whatever else is dropped."""
+    space = SearchSpace(batch_size=(64,), num_workers=(0, 1, 2, 4, 8, 16, 32, 64), prefetch_factor=(2, 4))
+    configs = space.resolve(usable_cpus=2, has_accelerator=False).configs()
+    machine = SlowToStart(
+        rate=lambda config: 100.0 * max(1, config.num_workers), window_sd=0.02, trial_sd=0.02, seed=seed, each=0.17
+    )
+    probe = replace(PROBE, seconds_per_sample=0.01, cpu_seconds_per_sample=1e-5)
+    choice = swept(machine, a_plan(space=space, time_budget_seconds=60.0), probe, configs=configs)
+    assert machine.elapsed <= 63
+    best = chosen(choice)
+    assert best.num_workers == 64
+    assert sum(record.phase == "verify" and record.config == best.steady for record in machine.records) >= 2
+
+
+@dataclass
 class SlowToStart(Machine):
-    """A machine whose workers take half a second each to start."""
+    """A machine whose workers take their time to start."""
+
+    each: float = 0.5
+    """Seconds a worker."""
 
     def run(self, step: Step) -> TrialRecord:
         """Measure one step, and have it say what its start took."""
-        self.overhead = 0.3 + 0.5 * step.config.num_workers
+        start = self.each * step.config.num_workers
+        self.overhead = 0.3 + start
         record = super().run(step)
         assert record.steady is not None
-        start = 0.5 * step.config.num_workers
         steady = replace(record.steady, startup_seconds=start, first_batch_seconds=start + 0.1)
         self.records[-1] = replace(record, steady=steady)
         return self.records[-1]

@@ -659,3 +659,44 @@ def test_a_rate_that_still_rises_at_the_most_workers_is_said() -> None:
     assert found(concluded(flat), "LT035") is None
     more = (*GRID, LoaderConfig(batch_size=64, num_workers=3))
     assert found(concluded(rising, configs=more), "LT035") is None
+
+
+def test_a_baseline_over_a_limit_is_not_said_to_have_been_left_out() -> None:
+    """Torch's defaults are in the grid and over the limit of memory: the reason is the limit, not the axes."""
+    small = LoaderConfig(batch_size=32)
+    records = [
+        replace(record, memory=replace(record.memory, host_peak_bytes=(600 if record.config == BASE else 300) * MIB))
+        for record in verified({BASE: (2000.0, 2001.0, 1999.0), small: (1000.0, 1001.0, 999.0)})
+    ]
+    limits = MemoryLimits(host_memory_bytes=500 * MIB)
+    result = concluded(records, configs=(BASE, small), limits=limits)
+    finding = found(result, "LT007")
+    assert result.best is not None
+    assert result.best.config == small
+    assert finding is not None
+    assert "not among what was asked" not in finding.message
+    assert "600 MiB of host memory, over the limit of 500 MiB" in finding.message
+
+
+def test_only_limits_that_are_exceeded_are_named() -> None:
+    """A batch above the largest allowed is not told as over a limit of memory that it meets."""
+    small = LoaderConfig(batch_size=32)
+    records = verified({BASE: (1000.0, 1001.0, 999.0), small: (1000.0, 1001.0, 999.0)})
+    plan = SweepPlan(target="x", limits=Limits(max_batch_size=32))
+    limits = MemoryLimits(host_memory_bytes=8 * 2**30)
+    finding = found(concluded(records, configs=(small,), plan=plan, limits=limits), "LT009")
+    assert finding is not None
+    assert finding.message == "1 configuration is over the limit of batch 32, and not to be chosen"
+
+
+def test_what_was_refused_is_one_cause_whatever_it_needs() -> None:
+    """Three refused for want of shared memory, in MiB and GiB, are told once."""
+    grid = tuple(LoaderConfig(batch_size=size, num_workers=2) for size in (64, 128, 256))
+    refused = [
+        replace(
+            a_record(config, order=90 + at, status="refused"), failure_kind="shm_full", failure_reason=f"needs {size}"
+        )
+        for at, (config, size) in enumerate(zip(grid, ("305 MiB each", "1.0 GiB each", "2 GiB, not each"), strict=True))
+    ]
+    run = concluded([*verified({BASE: (1000.0,) * 3}), *refused], configs=(BASE, *grid))
+    assert [one.numbers["configurations"] for one in run.findings if one.code == "LT008"] == [3]

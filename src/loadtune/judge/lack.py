@@ -73,12 +73,13 @@ def _tried(rows: Sequence[TrialResult]) -> bool:
 def by_cause(failed: Sequence[TrialResult]) -> list[list[TrialResult]]:
     """Return rows without a number by what kept them from it.
 
-    That is their status and the kind of failure; and the words of the reason, less its numbers, where these are few.
+    That is their status and the kind of failure; and of what was tried the words of the reason, less its numbers, where
+    these are few.
     """
     causes = []
     for rows in _grouped(failed, lambda row: (row.status, row.failure_kind)):
         ways = _grouped(rows, _way)
-        causes += ways if len(ways) <= MOST_WAYS else [rows]
+        causes += ways if rows[0].status != "refused" and len(ways) <= MOST_WAYS else [rows]
     return causes
 
 
@@ -91,7 +92,7 @@ def _grouped(rows: Sequence[TrialResult], key: Callable[[TrialResult], Hashable]
 
 def _way(row: TrialResult) -> str:
     """Return the first clause of the reason without its numbers: which sample or worker it was is no other cause."""
-    return re.sub(r"\d[\d,.]*", "#", (row.failure_reason or "").partition("; ")[0])
+    return re.sub(r"\d[\d,.]*(?: ?([KMGT]i?)?B\b)?", "#", (row.failure_reason or "").partition("; ")[0])
 
 
 def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:

@@ -38,7 +38,7 @@ def no_gain(case: Case) -> Finding | None:
     if gain is None or gain.estimate >= 1 + case.plan.tie:
         return None
     name, same = baseline_name(choice), choice.chosen == choice.baseline
-    if gain.estimate < 1 - case.plan.tie and gain.high < 1 and choice.baseline not in choice.tied:
+    if gain.estimate < 1 - case.plan.tie and gain.high < 1 and choice.baseline in choice.unasked:
         message = (
             f"the choice is slower than {name}, at {gain.estimate:.2f} × of them: they are not among what was asked "
             "for, and cannot be chosen"

@@ -213,15 +213,15 @@ def _race(state: State, seconds: float) -> Step | None:
 
 def _verify(state: State, seconds: float, kept_seconds: float) -> Step | None:
     """Return a trial that verifies; once all have their repeats, what is asked about threads comes before more."""
-    drawn = verify.next_trial(state)
-    missing = drawn[2] if drawn is not None else 0
-    found = None if missing else _threads(state, seconds)
+    drawn = verify.next_turns(state, seconds)
+    found = None if drawn is not None and drawn.missing else _threads(state, seconds)
     if found is not None or drawn is None:
         return found
-    block, config, _ = drawn
-    measurement = verify.measurement(state, seconds - kept_seconds, max(1, missing))
-    step = _step(state.group(config), block, "verify", measurement)
-    return step if _fits(state, step, seconds) or _ran(state) < FIRST_TRIALS else None
+    measurement = verify.measurement(state, seconds - kept_seconds, max(1, drawn.missing))
+    steps = [_step(state.group(config), block, "verify", measurement) for block, config in drawn.turns]
+    if _ran(state) < FIRST_TRIALS:
+        return steps[0]
+    return next((step for step in steps if _fits(state, step, seconds)), None)
 
 
 def _threads(state: State, seconds: float) -> Step | None:

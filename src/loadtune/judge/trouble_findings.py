@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from loadtune.judge.case import Case
 from loadtune.judge.evidence import SPOILT
 from loadtune.judge.lack import by_cause, lack
+from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import counted, label
 from loadtune.judge.shortfall import shortfall
 from loadtune.judge.throttle import is_telling, throttled_share
@@ -76,25 +77,32 @@ def over_limits(case: Case) -> Finding | None:
     if not out or case.choice.chosen is None:
         return None
     unknown = sum(row.within_limits is None for row in out)
-    limits = [
-        f"{format_bytes(limit)} of {name}"
-        for limit, name in (
-            (case.limits.host_memory_bytes, "host memory"),
-            (case.limits.gpu_memory_bytes, "device memory"),
-        )
-        if limit is not None
-    ]
-    if case.plan.limits.max_batch_size is not None:
-        limits.append(f"batch {case.plan.limits.max_batch_size}")
+    memories = _exceeded(case, out)
+    most = case.plan.limits.max_batch_size
+    too_large = most is not None and any((row.batch_size or 0) > most for row in out)
+    limits = [*memories, *([f"batch {most}"] if too_large else [])]
+    at = ", at their measured peak or at the peak expected by the end of an epoch," if memories else ""
     note = f"; the memory of {unknown} could not be measured" if unknown else ""
     return Finding(
         code="LT009",
         severity="info",
-        message=f"{_count(len(out))} over the limit of {', '.join(limits)}, at their measured peak or at "
-        f"the peak expected by the end of an epoch, and not to be chosen{note}",
+        message=f"{_count(len(out))} over the limit of {', '.join(limits)}{at or ','} and not to be chosen{note}",
         advice="within_limits in trials.csv names them; raise the limit to have them considered",
         numbers={"configurations": float(len(out))},
     )
+
+
+def _exceeded(case: Case, out: Sequence[TrialResult]) -> list[str]:
+    """Return the limits of memory that some of these are over, or may be where it could not be measured."""
+    memories = (
+        (case.limits.host_memory_bytes, "host memory", needed_bytes),
+        (case.limits.gpu_memory_bytes, "device memory", lambda row: row.gpu_peak_bytes),
+    )
+    return [
+        f"{format_bytes(limit)} of {name}"
+        for limit, name, needed in memories
+        if limit is not None and any((size := needed(row)) is None or size > limit for row in out)
+    ]
 
 
 def _count(configurations: int) -> str:

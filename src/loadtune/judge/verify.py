@@ -6,8 +6,8 @@ are measured again in blocks of their own, and what that says replaces what was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement
@@ -32,23 +32,40 @@ LONGEST = 2.0
 def reserve_seconds(state: State) -> float:
     """Return the part of the time budget that is kept for verifying, in seconds; none where nothing is to be verified.
 
-    A fixed share of it, or more where the choice and the fastest so far take longer for the fresh trials without which
-    they would not stand: of what starts slowly, such as many workers, one further trial may cost all that is left.
+    A fixed share of it, or more where the fresh trials without which the choice would not stand take longer: of what
+    starts slowly, such as many workers, one further trial may cost all that is left.
     """
     members, done = _members(state)
     if not members or done:
         return 0.0
-    choice, budget = state.choice(), state.plan.time_budget_seconds
-    shortest = _shortest(state.plan.measurement)
-    leading = {group_of(row.config) for row in choice.rows if row.config_id in (choice.chosen, choice.fastest)}
-    each = sum(costs.expected_seconds(config, shortest, state.records, state.probe) for config in leading)
-    return max(SHARE_OF_BUDGET * budget, min(MIN_FRESH * each, MOST_OF_BUDGET * budget))
+    budget = state.plan.time_budget_seconds
+    without_baseline = [config for config in members if config != state.probe.baseline.steady]
+    for wanted in (members, without_baseline or members):
+        takes = MIN_FRESH * sum(_takes(state, config) for config in wanted)
+        if takes <= MOST_OF_BUDGET * budget:
+            return max(SHARE_OF_BUDGET * budget, takes)
+    return MOST_OF_BUDGET * budget
 
 
-def next_trial(state: State) -> tuple[int, LoaderConfig, int] | None:
-    """Return the block and configuration of the next trial; None where all is verified.
+def _takes(state: State, config: LoaderConfig) -> float:
+    return costs.expected_seconds(config, _shortest(state.plan.measurement), state.records, state.probe)
 
-    The number says how many trials are to come until each has its repeats; 0 where more are for precision alone.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """What may be measured again next."""
+
+    turns: tuple[tuple[int, LoaderConfig], ...]
+    """Blocks and configurations, the foremost first; of the next block those that cannot stand with what they have."""
+    missing: int
+    """Trials to come until each has its repeats; 0 where more are for precision alone."""
+
+
+def next_turns(state: State, seconds: float) -> Turns | None:
+    """Return what may be measured again next; None where all is verified.
+
+    The order within a block is random, unless ``seconds`` are too few for two blocks: then the choice comes first, and
+    what it is compared with behind it.
     """
     members, done = _members(state)
     if not members or done:
@@ -57,14 +74,29 @@ def next_trial(state: State) -> tuple[int, LoaderConfig, int] | None:
     first = max((record.block for record in state.records if record.phase != "verify"), default=-1) + 1
     block = max((record.block for record in fresh), default=first)
     here = {record.config for record in fresh if record.block == block}
-    waiting = [config for config in state.shuffled(members, "verify", block) if config not in here]
+    wanting = [config for config in members if _repeats(state, config) < MIN_FRESH]
+    is_short = sum((MIN_FRESH - _repeats(state, config)) * _takes(state, config) for config in wanting) > seconds
+
+    def order(members: list[LoaderConfig], block: int) -> list[tuple[int, LoaderConfig]]:
+        ordered = (
+            sorted(members, key=_by_need(state, members)) if is_short else state.shuffled(members, "verify", block)
+        )
+        return [(block, config) for config in ordered]
+
+    waiting = [turn for turn in order(members, block) if turn[1] not in here]
     if not waiting:
-        block += 1
-        waiting = state.shuffled(members, "verify", block)
-        if block - first >= MAX_BLOCKS:
+        if block + 1 - first >= MAX_BLOCKS:
             return None
+        block += 1
+        waiting = order(members, block)
     missing = sum(max(0, REPEATS - _repeats(state, config)) for config in members)
-    return block, waiting[0], missing
+    return Turns(turns=(*waiting, *order(wanting, block + 1)), missing=missing)
+
+
+def _by_need(state: State, members: Sequence[LoaderConfig]) -> Callable[[LoaderConfig], tuple[bool, bool]]:
+    """Return what sorts the choice first and the baseline second."""
+    baseline = state.probe.baseline.steady
+    return lambda config: (config != members[0], config != baseline)
 
 
 def measurement(state: State, seconds: float, trials_to_come: int) -> Measurement:
