@@ -304,11 +304,11 @@ def test_a_slow_data_set_does_not_overrun() -> None:
     assert step is None or step.config != big
 
 
-@pytest.mark.parametrize(("seconds", "kept"), [(1.3, 15.0), (8.0, 17.6), (30.0, 24.0)])
+@pytest.mark.parametrize(("seconds", "kept"), [(1.3, 15.0), (8.0, 20.5), (30.0, 24.0)])
 def test_time_is_kept_for_what_verifies_the_choice(seconds: float, kept: float) -> None:
-    """Two trials of the leader, a tenth on top: a quarter of 60 s where they are short, never more than 24 s.
+    """Two trials of the leader and of the baseline, a tenth on top: at least a quarter of 60 s, never more than 24 s.
 
-    A trial of 1 s of windows that took 8 s takes 8 s again; the leader is the choice and the fastest in one.
+    A trial of 1 s of windows that took 8 s takes 8 s again, the baseline 1.3 s; the leader is choice and fastest in one.
     """
     base, many = LoaderConfig(batch_size=64), LoaderConfig(batch_size=64, num_workers=64)
     records = (a_record(base, order=0), a_record(many, (20_000.0, 20_000.0), order=1, seconds=seconds))
