@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 LATE = 20
 """The sample of a process at which it happens: batches have come before."""
@@ -84,3 +84,28 @@ class Once(IterableDataset[Any]):
 
 def once() -> Once:
     return Once()
+
+
+class Samples(Dataset[Any]):
+    """Plain ones."""
+
+    def __len__(self) -> int:
+        return 2000
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"x": torch.zeros(3)}
+
+
+class Unsendable(Samples):
+    """Samples that no worker can hand over."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"x": torch.zeros(3), "f": lambda: index}
+
+
+def unsendable() -> DataLoader[Any]:
+    return DataLoader(Unsendable(), batch_size=16, collate_fn=list)
+
+
+def waiting_at_start() -> DataLoader[Any]:
+    return DataLoader(Samples(), batch_size=16, worker_init_fn=lambda _: time.sleep(600))

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from single_trials import asked, host_of, setup_of
 
+import loadtune
 from faults import COMMAND, SHORT, in_mid_trial, lines, started, until
 from loadtune.errors import TargetError
 from loadtune.run.host import TrialHost
@@ -142,3 +143,16 @@ def test_without_a_place_for_temporary_files_there_is_one_sentence(tmp_path: Pat
     sentence, hint = done.stderr.splitlines()
     assert sentence.startswith("loadtune: no temporary file can be made: ")
     assert "TMPDIR" in hint
+
+
+@pytest.mark.parametrize(("name", "kind"), [("unsendable", "pickle"), ("waiting_at_start", "hung")])
+def test_a_hang_before_the_first_batch_leaves_the_others_their_time(name: str, kind: str, tmp_path: Path) -> None:
+    """With the timeout as long as the time budget, as by default, two workers hang, and what has none is measured."""
+    run = loadtune.sweep(
+        f"{ODD}:{name}", batch_size=16, num_workers=[0, 2], drop_last=False, time_budget="15s", precision=0.5,
+        output=tmp_path / "run",
+    )  # fmt: skip
+    rows = {row.num_workers: row for row in run.trials}
+    assert (rows[2].status, rows[2].failure_kind) == ("hung", kind), rows[2].failure_reason
+    assert rows[0].status == "ok"
+    assert run.best.config.num_workers == 0

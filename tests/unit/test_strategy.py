@@ -308,7 +308,7 @@ def test_a_slow_data_set_does_not_overrun() -> None:
 def test_time_is_kept_for_what_verifies_the_choice(seconds: float, kept: float) -> None:
     """Two trials of the leader and of the baseline, a tenth on top: at least a quarter of 60 s, never more than 24 s.
 
-    A trial of 1 s of windows that took 8 s takes 8 s again, the baseline 1.3 s; the leader is choice and fastest in one.
+    A trial of 1 s of windows that took 8 s takes 8 s again, the baseline 1.3 s; the leader is the fastest as well.
     """
     base, many = LoaderConfig(batch_size=64), LoaderConfig(batch_size=64, num_workers=64)
     records = (a_record(base, order=0), a_record(many, (20_000.0, 20_000.0), order=1, seconds=seconds))

@@ -74,7 +74,7 @@ class KeptRun:
     @property
     def spent_seconds(self) -> float:
         """What was used of the time budget: the trials, and where the sweep came to its end also what was between."""
-        trials = sum(record.seconds for record in self.journal.records)
+        trials = sum(r.seconds + (r.cache.seconds if r.cache else 0.0) for r in self.journal.records)
         return max(trials, self.result.cost.seconds) if self.result is not None and self.finished else trials
 
 

@@ -175,7 +175,7 @@ def hung(
     elif batches:
         what = f"no result after {seconds:.0f} s (--trial-timeout), {batches} batches had come"
     else:
-        what = f"no batch in {seconds:.0f} s (--trial-timeout)"
+        what = f"no batch in {seconds:.0f} s (--trial-timeout, or a third of --time-budget)"
     lost = _lost(clean(stderr))
     words = f"; a worker lost its batch: {last_line(lost)}" if lost else ""
     kind = _kind(lost) if lost else None

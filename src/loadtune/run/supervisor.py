@@ -26,7 +26,10 @@ from loadtune.run.host import TrialHost
 from loadtune.run.page_cache import ColdFiles
 from loadtune.run.protocol import RunTrial, Setup
 from loadtune.run.scene import Scene
-from loadtune.run.watch import Patience, RunningTrial
+from loadtune.run.watch import STALL_WAITS, Patience, RunningTrial
+
+FIRST_BATCH_SHARE = 1 / 3
+"""Of the time budget: a trial that hangs before its first batch leaves the others the rest."""
 
 
 def _given(probe: Probe | None) -> Probe:
@@ -41,6 +44,7 @@ class Supervisor:
     Args:
         setup: What they load from.
         trial_timeout_seconds: After this a trial is killed.
+        time_budget_seconds: Of the sweep; one that hangs before its first batch takes no more than a share of it.
         cold: Whether what was read is taken out of the page cache before each trial.
         clock: Gives seconds; a scripted one in tests.
         root: Root of the file tree whose ``proc`` and ``sys`` tell of throttling.
@@ -55,6 +59,7 @@ class Supervisor:
         setup: Setup,
         *,
         trial_timeout_seconds: float,
+        time_budget_seconds: float = math.inf,
         cold: bool = False,
         clock: Callable[[], float] = time.monotonic,
         root: Path = Path("/"),
@@ -64,7 +69,7 @@ class Supervisor:
             setup = msgspec.structs.replace(setup, notes=self._cold.notes)
         # A host that is started again finds a data set that was looked at, and a page cache that was filled.
         self._again = msgspec.structs.replace(setup, probe=False, warm_seconds=0.0)
-        self._timeout = trial_timeout_seconds
+        self._timeout, self._budget = trial_timeout_seconds, time_budget_seconds
         self._clock = clock
         self._root = root
         self._scene = Scene(root)
@@ -95,7 +100,7 @@ class Supervisor:
         began = self._clock()
         started_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         throttling = cgroups.throttling(self._root)
-        outcome, trial = self._outcome(request, Patience(self._timeout, within_seconds))
+        outcome, trial = self._outcome(request, began + within_seconds)
         failure = outcome if isinstance(outcome, Failure) else None
         status: Status = "ok"
         if failure is not None:
@@ -125,14 +130,12 @@ class Supervisor:
             affinity=trial.affinity if trial else None,
         )
 
-    def _outcome(
-        self, request: TrialRequest, patience: Patience
-    ) -> tuple[SteadyMeasurement | Failure, RunningTrial | None]:
+    def _outcome(self, request: TrialRequest, ends: float) -> tuple[SteadyMeasurement | Failure, RunningTrial | None]:
         """Run the trial in the host, or in one of its own where a fork would not be safe."""
         if self.probe.isolation == "fork":
             if not self._host.is_alive():  # it was killed between two trials, by no fault of this one
                 self._restart()
-            trial = self._trial(self._host, request, patience)
+            trial = self._trial(self._host, request, ends)
             outcome = trial.follow(RunTrial(request=request, fork=True))
             if not self._host.is_alive():
                 # What was measured is kept first, whatever comes of this: the next trial tries again, and says so.
@@ -142,15 +145,27 @@ class Supervisor:
         try:
             with TrialHost(self._again) as host:
                 host.ready()
-                trial = self._trial(host, request, patience)
+                trial = self._trial(host, request, ends)
                 return trial.follow(RunTrial(request=request, fork=False)), trial
         except LoadtuneError as error:
             return Failure(kind="user_error", reason=str(error)), None
 
-    def _trial(self, host: TrialHost, request: TrialRequest, patience: Patience) -> RunningTrial:
+    def _trial(self, host: TrialHost, request: TrialRequest, ends: float) -> RunningTrial:
+        """Begin to follow a trial: what its host took to be there is no time of its own, and is gone of the budget."""
+        patience = Patience(self._timeout, ends - self._clock(), self._first_batch_seconds(request.config))
         return RunningTrial(
             host, self._device, patience=patience, clock=self._clock, scene=self._scene, config=request.config
         )
+
+    def _first_batch_seconds(self, config: LoaderConfig) -> float:
+        """Return how long a first batch may take: a share of the time budget, more where its samples explain that.
+
+        Workers that are not forked import everything anew, which may take as long: they have all of the timeout.
+        """
+        each, method = self.probe.seconds_per_sample, config.multiprocessing_context or self.probe.default_start_method
+        if each is None or config.batch_size is None or method != "fork" or self.probe.isolation != "fork":
+            return math.inf
+        return max(FIRST_BATCH_SHARE * self._budget, STALL_WAITS * config.batch_size * each)
 
     def _advice(self, failure: Failure | None, config: LoaderConfig, evidence: FailureEvidence | None) -> str | None:
         if failure is None or failure.kind is None:

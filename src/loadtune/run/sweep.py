@@ -241,7 +241,12 @@ def open_supervisor(plan: SweepPlan, pickle_path: str | None, environ: Mapping[s
         worker_counts=_worker_counts(plan, environ),
         warm_seconds=WARM_SHARE * plan.time_budget_seconds if plan.cache != "as-is" else 0.0,
     )
-    return Supervisor(setup, trial_timeout_seconds=plan.trial_timeout_seconds, cold=plan.cache == "cold")
+    return Supervisor(
+        setup,
+        trial_timeout_seconds=plan.trial_timeout_seconds,
+        time_budget_seconds=plan.time_budget_seconds,
+        cold=plan.cache == "cold",
+    )
 
 
 class _Loop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class Patience:
     timeout_seconds: float
     within_seconds: float
     """What is left of the time budget."""
+    first_batch_seconds: float = math.inf
+    """Without a batch after this it hangs, whatever is left of the timeout."""
 
     @property
     def seconds(self) -> float:
@@ -268,13 +271,22 @@ class RunningTrial:
         """End the trial where it does not go on, or takes too long."""
         now = self._clock()
         taken, stalled = now - self._began, self._pulse.stalled_seconds(now, self._patience)
-        if stalled is None and taken <= self._patience.seconds:
+        is_silent = self._pulse.batches == 0
+        is_late = is_silent and taken > self._patience.first_batch_seconds
+        if stalled is None and not is_late and taken <= self._patience.seconds:
             return
-        if stalled is None and taken <= self._patience.timeout_seconds:
-            self._outcome = postmortem.out_of_time()
+        if stalled is not None:
+            self._outcome = self._hung(stalled, stalled=True)
+        elif is_late or taken > self._patience.timeout_seconds:
+            self._outcome = self._hung(taken, stalled=False)
         else:
-            self._outcome = self._hung(stalled if stalled is not None else taken, stalled=stalled is not None)
+            self._outcome = self._out_of_time(taken, is_silent=is_silent)
         self._kill()
+
+    def _out_of_time(self, taken: float, *, is_silent: bool) -> Failure:
+        """Return that the time was over; where no batch had come and it can be told why, that instead."""
+        found = self._hung(taken, stalled=False) if is_silent else None
+        return found if found is not None and found.kind != "hung" else postmortem.out_of_time()
 
     def _kill(self) -> None:
         if self._pid is None or self._pid == self._host.pid:  # who would end what is below it dies too
