@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -13,8 +14,8 @@ from factories import HOSTILE, make_record, make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.errors import OutputError, RunDirectoryError
 from loadtune.record.files import write_atomically
-from loadtune.record.results import RunResult, TrialRecord
-from loadtune.record.store import RunHeader, RunStore, load_run
+from loadtune.record.results import CacheDrop, RunResult, TrialRecord
+from loadtune.record.store import RunHeader, RunStore, load_run, read_kept
 
 
 def header_of(result: RunResult) -> RunHeader:
@@ -54,6 +55,26 @@ def test_each_trial_is_a_line_that_is_on_the_disk_at_once(tmp_path: Path) -> Non
         lines = (tmp_path / "run" / "trials.jsonl").read_bytes().splitlines()
         assert msgspec.json.decode(lines[-1], type=TrialRecord).order == order
     store.close()
+
+
+def test_time_spent_counts_what_the_page_cache_took(tmp_path: Path) -> None:
+    """Of a run that goes on later, two trials and the files taken out of the page cache before one of them are spent."""
+    store = RunStore.create(tmp_path / "run")
+    store.open(header_of(make_result()))
+    one = make_record(LoaderConfig(batch_size=8), 100.0, order=0)
+    drop = CacheDrop(
+        seconds=2.5,
+        files=1,
+        file_bytes=1,
+        checked_bytes=1,
+        cached_before_bytes=1,
+        cached_after_bytes=0,
+        unchecked_files=0,
+    )
+    store.append(one)
+    store.append(dataclasses.replace(one, order=1, cache=drop))
+    store.close()
+    assert read_kept(tmp_path / "run").spent_seconds == pytest.approx(2 * one.seconds + 2.5)
 
 
 def test_a_run_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
