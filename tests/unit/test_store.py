@@ -58,7 +58,7 @@ def test_each_trial_is_a_line_that_is_on_the_disk_at_once(tmp_path: Path) -> Non
 
 
 def test_time_spent_counts_what_the_page_cache_took(tmp_path: Path) -> None:
-    """Of a run that goes on later, two trials and the files taken out of the page cache before one of them are spent."""
+    """Of a run that goes on later, two trials and what the page cache took before one of them are spent."""
     store = RunStore.create(tmp_path / "run")
     store.open(header_of(make_result()))
     one = make_record(LoaderConfig(batch_size=8), 100.0, order=0)
