@@ -73,6 +73,7 @@ class Inquest:
             traceback=message.traceback_tail,
             stderr=stderr,
             aftermath=message.aftermath,
+            num_workers=self._config.num_workers,
         )
         self.evidence = self._files.told(self._scene.evidence(None, message.aftermath))
         failure = cause.confirmed(said, self.evidence, self._config)
