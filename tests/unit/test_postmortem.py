@@ -389,6 +389,38 @@ def test_the_next_step_has_numbers_where_there_are_any() -> None:
     assert "worker_init_fn" in advice("hung", FOUR, make_probe(), FailureEvidence(is_loading=False))
 
 
+@pytest.mark.parametrize(
+    ("kills", "peak", "is_another"),
+    [(0, GIB, True), (None, GIB, True), (1, GIB, False), (0, 3 * GIB, False), (0, None, False)],
+)
+def test_memory_that_is_refused_on_an_empty_machine_is_another_limits(
+    kills: int | None, peak: int | None, *, is_another: bool
+) -> None:
+    """A quarter of the machine's in use and no kill: the limit of the process is to be looked for, not the machine's."""
+    seen = FailureEvidence(oom_kills=kills, host_peak_bytes=peak, host_limit_bytes=4 * GIB)
+    for config in (FOUR, LoaderConfig(batch_size=1)):
+        advised = advice("host_oom", config, make_probe(), seen)
+        assert ("RLIMIT_AS" in advised) == is_another
+        assert not (is_another and "4.0 GiB" in advised)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "words"),
+    [
+        ("worker_error", ("AssertionError: daemonic processes are not allowed to have children; the 4 samples given to "
+         "it load alone without error: the fault shows only in a worker"), "use threads there"),
+        ("environment", "AssertionError: daemonic processes are not allowed to have children", "from the command line"),
+        ("environment", "RuntimeError: can't start new thread", "ulimit -u"),
+        ("environment", "BlockingIOError: [Errno 11] Resource temporarily unavailable", "pids.max"),
+        ("environment", "8 workers need 16 processes and threads, and 12 more are allowed (pids.max 12)", "pids.max"),
+    ],
+)  # fmt: skip
+def test_the_reason_tells_which_cause_of_its_kind_it_is(kind: str, reason: str, words: str) -> None:
+    """A data set that starts processes, a daemonic parent and a limit of processes each have their own step."""
+    seen = FailureEvidence(alone=Alone(loaded=4, all_well=True))
+    assert words in advice(kind, FOUR, make_probe(), seen, reason=reason)
+
+
 def test_every_kind_has_a_first_step() -> None:
     """Where nothing is known the page of the kind says what to do first; a kind without a page has no step."""
     for code in pages.codes():
