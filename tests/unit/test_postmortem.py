@@ -396,7 +396,7 @@ def test_the_next_step_has_numbers_where_there_are_any() -> None:
 def test_memory_that_is_refused_on_an_empty_machine_is_another_limits(
     kills: int | None, peak: int | None, *, is_another: bool
 ) -> None:
-    """A quarter of the machine's in use and no kill: the limit of the process is to be looked for, not the machine's."""
+    """A quarter of the machine's in use and no kill: a limit of the process is looked for, not the machine's."""
     seen = FailureEvidence(oom_kills=kills, host_peak_bytes=peak, host_limit_bytes=4 * GIB)
     for config in (FOUR, LoaderConfig(batch_size=1)):
         advised = advice("host_oom", config, make_probe(), seen)
