@@ -35,6 +35,7 @@ from loadtune.run.protocol import (
 )
 from loadtune.run.scene import Scene
 from loadtune.run.spare import Spare
+from loadtune.run.stands import Silence, Stand
 from loadtune.run.supervisor import Supervisor
 from loadtune.run.trial_host import _AskingObserver
 from loadtune.run.watch import Patience, RunningTrial
@@ -327,6 +328,26 @@ def test_names_that_are_no_text_end_neither_a_trial_nor_its_post_mortem() -> Non
     assert isinstance(loaded, LoadedAlone)
     assert (raised.message, trying) == ("caf?.jpg", Trying(sample="caf?.jpg"))
     assert (loaded.alone.sample, loaded.alone.raised) == ("caf?.jpg", "FileNotFoundError: caf?.jpg")
+
+
+@pytest.mark.parametrize(
+    ("loading", "is_silent", "is_loading"),
+    [((True, False), False, True), ((True,), True, True), ((False,), True, None), ((), True, None), ((), False, None),
+     ((False, False), False, False)],
+)  # fmt: skip
+def test_nobody_is_said_to_load_only_where_everybody_answered(
+    loading: tuple[bool, ...], *, is_silent: bool, is_loading: bool | None
+) -> None:
+    """A worker that waits in the kernel may be loading: that the others load nothing does not tell."""
+    stands = [
+        Stand(pid=pid, worker=None, sample=None, loading=one, place="a.py:1 (f)", stack="")
+        for pid, one in enumerate(loading, 1)
+    ]
+    mute = [Silence(pid=9, worker=0, is_main=False, state="D")] if is_silent else []
+    asked = inquest(ScriptedHost())
+    asked.hung(9.0, stalled=True, batches=3, stands=stands, silent=mute)
+    assert asked.evidence is not None
+    assert asked.evidence.is_loading is is_loading
 
 
 class FrozenChannel(ScriptedChannel):

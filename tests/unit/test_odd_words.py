@@ -377,6 +377,25 @@ def test_processes_that_do_not_answer_are_told_by_their_state(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize(
+    ("function", "is_shut_down"), [("_shutdown_workers", True), ("_try_get_data", False), ("_try_put_index", False)]
+)
+def test_workers_that_end_with_their_epoch_are_not_blamed(function: str, tmp_path: Path, *, is_shut_down: bool) -> None:
+    """KeyboardInterrupt in a sample is guessed at only where the main process's stack is not that of an epoch's end."""
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (tmp_path / f"{FILE_PREFIX}{ended.pid}").touch()
+    main = parse(
+        os.getpid(),
+        'Current thread 0x1 (most recent call first):\n  File "/lib/multiprocessing/process.py", line 149 in wait\n'
+        f'  File "/x/torch/utils/data/dataloader.py", line 1656 in {function}\n',
+    )
+    (told,) = silent([os.getpid(), ended.pid], tmp_path, [main], [ended.pid])
+    assert ("the process itself stood in the shutdown of its workers" in str(told)) == is_shut_down
+    assert ("KeyboardInterrupt" in str(told)) == (not is_shut_down)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_process_that_runs_another_program_is_not_ended_by_asking(tmp_path: Path) -> None:
     """A worker that went on as ``sleep`` (os.execv) has no handler: it is not asked, it lives, and that is said."""
     with subprocess.Popen([sys.executable, "-c", "import os; os.execv('/bin/sleep', ['sleep', '60'])"]) as program:

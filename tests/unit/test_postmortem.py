@@ -118,6 +118,89 @@ def test_nothing_from_the_pinning_thread_is_known_by_torchs_own_line() -> None:
     assert postmortem.explain_exception("ValueError", words, traceback=line).kind == "pin_memory"
 
 
+def trace(file: str, function: str, last: str) -> str:
+    """Return a traceback whose innermost frame is that one."""
+    return (
+        'Traceback (most recent call last):\n  File "/mine.py", line 3, in run\n    go()\n'
+        f'  File "{file}", line 7, in {function}\n    what(it)\n    ^^^^^^^^\n{last}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (("AssertionError", "daemonic processes are not allowed to have children"), "worker_error"),
+        (("BlockingIOError", "[Errno 11] Resource temporarily unavailable"), "worker_error"),
+        (("RuntimeError", "can't start new thread"), "environment"),
+        (("OSError", "[Errno 28] No space left on device: '/data/cache/meshmap/1.npy'"), "worker_error"),
+        (("OSError", "[Errno 28] No space left on device: '/dev/shm/cache/1.npy'"), "shm_full"),
+        (("ValueError", "invalid configuration argument 'crop'"), "worker_error"),
+        (("ValueError", "a picture of 3 GiB is larger than INT_MAX"), "worker_error"),
+        (("RuntimeError", "i2c: Bus error"), "worker_error"),
+        (("CalledProcessError", "Command 'ffmpeg' died with <Signals.SIGBUS: 7>."), "worker_error"),
+        (("OperationalError", "out of shared memory"), "worker_error"),
+    ],
+)
+def test_words_of_a_data_set_are_not_taken_for_those_of_torch_or_the_kernel(raised: tuple[str, str], kind: str) -> None:
+    """A sample that starts processes, waits for a lock, fills a disk or rejects an argument is its own mistake."""
+    assert postmortem.explain_exception(*in_worker(*raised)).kind == kind
+    alone = Aftermath(is_loading=True, sample="3")
+    own = kind if kind != "worker_error" else "user_error"
+    here = trace("/mine.py", "__getitem__", ": ".join(raised))
+    assert postmortem.explain_exception(*raised, traceback=here, aftermath=alone, num_workers=0).kind == own
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ffmpeg was killed by signal 9",
+        "decoder exited unexpectedly",
+        "converter ended with exit code 1",
+        "DataLoader worker (pid 7) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 7) exited unexpectedly",
+    ],
+)
+def test_a_trial_without_workers_blames_none(message: str) -> None:
+    """Programs that a sample runs end too, and so do workers of a loader inside of it: the data set raised."""
+    assert postmortem.explain_exception("RuntimeError", message, num_workers=0).kind == "user_error"
+
+
+@pytest.mark.parametrize(
+    ("raised", "file", "function", "kind"),
+    [
+        (("EOFError", "Ran out of input"), "/lib/multiprocessing/spawn.py", "_main", "pickle"),
+        (("RuntimeError", "DataLoader timed out after 5 seconds"), "/torch/utils/data/dataloader.py", "_get_data",
+         "hung"),
+        (("BlockingIOError", "[Errno 11] Resource temporarily unavailable"), "/lib/multiprocessing/popen_fork.py",
+         "_launch", "environment"),
+    ],
+)  # fmt: skip
+def test_words_of_starting_and_waiting_are_known_by_where_they_were_raised(
+    raised: tuple[str, str], file: str, function: str, kind: str
+) -> None:
+    """The same words of a sampler, in the process that takes the batches, are the data set's own."""
+    last = ": ".join(raised)
+    theirs, own = trace(file, function, last), trace("/mine.py", "__iter__", last)
+    assert postmortem.explain_exception(*raised, traceback=theirs, num_workers=2).kind == kind
+    assert postmortem.explain_exception(*raised, traceback=own, num_workers=2).kind == "user_error"
+
+
+def test_a_worker_that_could_not_read_what_it_was_sent_is_told_by_its_standard_error() -> None:
+    """The pipe breaks in the main process; the worker's own traceback ends in the module that starts workers."""
+    after = Aftermath(workers=(ProcessEnd(worker=0, exit_code=1),))
+    for file, function, kind in (("/lib/multiprocessing/spawn.py", "_main", "pickle"), ("/d.py", "f", "worker_error")):
+        stderr = trace(file, function, "EOFError: Ran out of input")
+        assert postmortem.explain_exception("WorkerEndedError", "x", stderr=stderr, aftermath=after).kind == kind
+
+
+def test_a_sample_that_may_start_no_process_for_want_of_them_is_the_machines() -> None:
+    """A limit of processes that is met in a worker, below Python's own start of a program, is no mistake of it."""
+    words = "[Errno 11] Resource temporarily unavailable"
+    message = f'  File "/lib/subprocess.py", line 1955, in _execute_child\n    fork(\nBlockingIOError: {words}\n'
+    raised = CAUGHT.format("BlockingIOError") + message
+    assert postmortem.explain_exception("BlockingIOError", raised).kind == "environment"
+
+
 NOISE = """Exception ignored in: <function _MultiProcessingDataLoaderIter.__del__ at 0x7f>
 Traceback (most recent call last):
   File "dataloader.py", line 1700, in __del__
@@ -304,6 +387,38 @@ def test_the_next_step_has_numbers_where_there_are_any() -> None:
     assert "dataset[37]" in advice("worker_error", FOUR, make_probe(), alone)
     assert "dataset[INDEX]" in advice("hung", FOUR, make_probe(), FailureEvidence(is_loading=True))
     assert "worker_init_fn" in advice("hung", FOUR, make_probe(), FailureEvidence(is_loading=False))
+
+
+@pytest.mark.parametrize(
+    ("kills", "peak", "is_another"),
+    [(0, GIB, True), (None, GIB, True), (1, GIB, False), (0, 3 * GIB, False), (0, None, False)],
+)
+def test_memory_that_is_refused_on_an_empty_machine_is_another_limits(
+    kills: int | None, peak: int | None, *, is_another: bool
+) -> None:
+    """A quarter of the machine's in use and no kill: a limit of the process is looked for, not the machine's."""
+    seen = FailureEvidence(oom_kills=kills, host_peak_bytes=peak, host_limit_bytes=4 * GIB)
+    for config in (FOUR, LoaderConfig(batch_size=1)):
+        advised = advice("host_oom", config, make_probe(), seen)
+        assert ("RLIMIT_AS" in advised) == is_another
+        assert not (is_another and "4.0 GiB" in advised)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "words"),
+    [
+        ("worker_error", ("AssertionError: daemonic processes are not allowed to have children; the 4 samples given to "
+         "it load alone without error: the fault shows only in a worker"), "use threads there"),
+        ("environment", "AssertionError: daemonic processes are not allowed to have children", "from the command line"),
+        ("environment", "RuntimeError: can't start new thread", "ulimit -u"),
+        ("environment", "BlockingIOError: [Errno 11] Resource temporarily unavailable", "pids.max"),
+        ("environment", "8 workers need 16 processes and threads, and 12 more are allowed (pids.max 12)", "pids.max"),
+    ],
+)  # fmt: skip
+def test_the_reason_tells_which_cause_of_its_kind_it_is(kind: str, reason: str, words: str) -> None:
+    """A data set that starts processes, a daemonic parent and a limit of processes each have their own step."""
+    seen = FailureEvidence(alone=Alone(loaded=4, all_well=True))
+    assert words in advice(kind, FOUR, make_probe(), seen, reason=reason)
 
 
 def test_every_kind_has_a_first_step() -> None:

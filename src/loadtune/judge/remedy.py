@@ -18,9 +18,30 @@ _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGS
 
 _OF_CODE = re.compile(r"\((function|type|method)\b|local object|Can't get (local )?attribute|nested too deeply")
 """In the words on what cannot be pickled: a function or a class is at fault, or how parts hang together."""
+_FAR_BELOW = 0.5
+"""Of the machine's limit: where no more memory was ever in use, it is another limit that was met."""
+_BY_WORDS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    (
+        "worker_error",
+        re.compile("daemonic processes are not allowed"),
+        (
+            "the data set starts processes inside of a worker, which may have none: use threads there "
+            "(multiprocessing.pool.ThreadPool), or --num-workers 0"
+        ),
+    ),
+    (
+        "environment",
+        re.compile("can't start new thread|Resource temporarily unavailable|processes and threads"),
+        (
+            "allow more processes and threads (ulimit -u, pids.max of the control group: docker run --pids-limit 4096),"
+            " or start fewer: fewer workers, fewer threads in a sample"
+        ),
+    ),
+)
+"""Kinds with more than one cause, the words of the reason that tell which it is, and the step."""
 
 
-def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvidence) -> str:
+def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvidence, *, reason: str = "") -> str:
     """Return the next step for a configuration that failed.
 
     Args:
@@ -28,9 +49,11 @@ def advice(kind: str, config: LoaderConfig, probe: Probe, evidence: FailureEvide
         config: What failed.
         probe: What is known of the data set.
         evidence: What is known of the failure, as far as it goes.
+        reason: What is said of it; of some kinds it alone tells the cause.
     """
     own = _WITH_NUMBERS.get(kind)
-    step = (own(config, probe, evidence) if own is not None else None) or first_step(kind)
+    step = next((step for one, words, step in _BY_WORDS if one == kind and words.search(reason)), None)
+    step = step or (own(config, probe, evidence) if own is not None else None) or first_step(kind)
     return f"{step} (loadtune explain {kind})" if step else ""
 
 
@@ -79,12 +102,24 @@ def _next_size(needed: float) -> int:
 
 def _host_memory(config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
     limit = evidence.host_limit_bytes
+    if _is_another_limit(evidence):
+        return (
+            "look for a limit of the process (ulimit -v, RLIMIT_AS), or for one allocation that is larger than what is "
+            f"free: it is not the machine's memory, of which no more than {format_bytes(evidence.host_peak_bytes)} was "
+            "seen in use"
+        )
     fewer = [f"--num-workers {config.num_workers // 2}"] if config.num_workers else []
     fewer += [f"--batch-size {config.batch_size // 2}"] if config.batch_size and config.batch_size > 1 else []
     if not fewer:
         return None
     under = f", or raise the limit of {format_bytes(limit)}" if limit is not None else ""
     return f"need less: {' or '.join(fewer)}{under}"
+
+
+def _is_another_limit(evidence: FailureEvidence) -> bool:
+    """Return whether memory was refused though the machine, or the group, had plenty, and nothing was killed for it."""
+    peak, limit = evidence.host_peak_bytes, evidence.host_limit_bytes
+    return not evidence.oom_kills and peak is not None and limit is not None and peak < _FAR_BELOW * limit
 
 
 def _open_files(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:

@@ -142,7 +142,8 @@ class FailureEvidence:
     sample: str | None = None
     """Index of the sample that raised in the process that takes the batches."""
     is_loading: bool | None = None
-    """Whether a process of a trial that hung was loading a sample; None where nothing hung, or nobody answered."""
+    """Whether a process of a trial that hung was loading a sample; None where nothing hung, or where of those that
+    answered none did and another did not answer."""
     alone: Alone | None = None
     """What loading the samples alone gave; None where that was not done."""
 

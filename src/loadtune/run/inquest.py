@@ -17,7 +17,7 @@ from loadtune.run.host import ABANDONED_SECONDS, TrialHost
 from loadtune.run.process import kill_group
 from loadtune.run.protocol import Ended, LoadAlone, LoadedAlone, Raised, Replay, Started, Trying
 from loadtune.run.scene import Scene
-from loadtune.run.stands import Stand
+from loadtune.run.stands import Silence, Stand
 
 ALONE_SECONDS = 5.0
 """How long the samples at which a worker failed are loaded alone."""
@@ -73,6 +73,7 @@ class Inquest:
             traceback=message.traceback_tail,
             stderr=stderr,
             aftermath=message.aftermath,
+            num_workers=self._config.num_workers,
         )
         self.evidence = self._files.told(self._scene.evidence(None, message.aftermath))
         failure = cause.confirmed(said, self.evidence, self._config)
@@ -99,11 +100,11 @@ class Inquest:
         self._killed, self._until = True, None
         return True
 
-    def hung(self, seconds: float, *, stands: Sequence[Stand], **seen: Any) -> Failure:
+    def hung(self, seconds: float, *, stands: Sequence[Stand], silent: Sequence[Silence] = (), **seen: Any) -> Failure:
         """Return what it stands for that a trial did not go on; while its processes are there."""
-        is_loading = any(stand.loading for stand in stands) if stands else None
+        is_loading = _is_loading(stands, silent)
         self.evidence = replace(self._files.told(self._scene.evidence(None, Aftermath())), is_loading=is_loading)
-        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), stands=stands, **seen)
+        said = postmortem.hung(seconds, stderr=self._host.take_stderr(), stands=stands, silent=silent, **seen)
         return cause.confirmed(said, self.evidence, self._config)
 
     def replay(
@@ -182,3 +183,10 @@ class Inquest:
         died = "" if self._killed else postmortem.how_it_ended(status)
         sample = self._trying.sample
         return Alone(loaded=self._tried - (sample is not None), sample=sample, died=died)
+
+
+def _is_loading(stands: Sequence[Stand], silent: Sequence[Silence]) -> bool | None:
+    """Return whether a process was loading a sample; None where only one that did not answer can have been."""
+    if any(stand.loading for stand in stands):
+        return True
+    return None if silent or not stands else False

@@ -8,21 +8,33 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from loadtune.record.failure import Aftermath, Failure, FailureKind, ProcessEnd
 from loadtune.run.stands import WITHOUT_A_WORD, Silence, Stand
 
 _RAISED = r"^(?:Caught |[\w.]*\b)"
 """A line begins with the type that was raised: words that a message quotes decide nothing."""
+_BELOW = r"\n(?: {4}.*\n)*"
+"""Between the frame that raised and what it raised there is at most its source."""
+_BY_TORCH = rf"(?:{_RAISED}(?:Runtime|Accelerator)Error: |^\s*what\(\):\s+)"
+"""What raises there is torch, or C++ that ends the process; a data set has other types for its arguments."""
+_DAEMONIC = rf"{_RAISED}AssertionError: daemonic processes are not allowed"
+"""Said of whoever starts a process where none may be started: of the loader, or of a data set in its worker."""
+_NOT_FORKED = (
+    rf"(?:\A|, in (?:_launch|spawnv_passfds|_execute_child|_fork_exec){_BELOW})BlockingIOError: \[Errno 11\] Resource"
+)
+"""Where Python starts a process, the kernel lets no more of them be started; a lock on a file says the same."""
 
 PATTERNS: tuple[tuple[FailureKind, str], ...] = (
     ("pin_memory", r"in pin memory thread|Pin memory thread exited unexpectedly"),
     (
         "shm_full",
         (
-            r"unable to allocate shared memory|[Uu]nexpected bus error encountered in worker|Bus error|SIGBUS"
-            r"|out of shared memory|No space left on device.*shm|torch_\d+_\d+.*No space left on device"
+            r"unable to allocate shared memory|[Uu]nexpected bus error encountered in worker"
+            rf"|{_RAISED}RuntimeError: DataLoader worker \(pid \d+\) is killed by signal: Bus error"
+            r"|^Fatal Python error: Bus error"
+            r"|No space left on device.*(/dev/shm/|\btorch_\d+_\d+)|torch_\d+_\d+.*No space left on device"
         ),
     ),
     ("open_files", r"Too many open files|received \d+ items of ancdata|unable to open shared memory object"),
@@ -41,17 +53,30 @@ PATTERNS: tuple[tuple[FailureKind, str], ...] = (
             r"|(?=.*CU(BLAS|DNN)_STATUS_ALLOC_FAILED))"
         ),
     ),
-    ("size_limit", r"invalid configuration argument|canUse32BitIndexMath|INT_MAX"),
+    (
+        "size_limit",
+        rf"{_BY_TORCH}.*(\b(?i:cuda|hip).*invalid configuration argument|canUse32BitIndexMath|\bINT_MAX\b)",
+    ),
     ("library", r"CUDNN_STATUS_(NOT_SUPPORTED|EXECUTION_FAILED|INTERNAL_ERROR)|[Uu]nable to find an engine"),
     ("last_batch", r"Expected more than 1 value per channel"),
     ("cuda_in_worker", r"Cannot re-initialize CUDA in forked subprocess"),
     ("main_guard", r"bootstrapping phase|freeze_support\(\)"),
     (
         "pickle",
-        r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error|Ran out of input",
+        (
+            r"[Cc]an't pickle|cannot pickle|Can't get (local )?(attribute|object)|Got pickle error"
+            rf'|(?:\A|spawn\.py", line \d+, in _main{_BELOW})EOFError: Ran out of input'
+        ),
     ),
-    ("hung", r"DataLoader timed out after"),
-    ("environment", r"daemonic processes are not allowed|BlockingIOError.*Resource temporarily|can't start new thread"),
+    (
+        "hung",
+        (
+            rf'(?:\A|dataloader\.py", line \d+, in _get_data{_BELOW})'
+            r"RuntimeError: DataLoader timed out after [\d.]+ seconds"
+        ),
+    ),
+    ("environment", _DAEMONIC),
+    ("environment", rf"{_NOT_FORKED}|{_RAISED}RuntimeError: can't start new thread"),
     (
         "shards",
         (
@@ -60,15 +85,20 @@ PATTERNS: tuple[tuple[FailureKind, str], ...] = (
         ),
     ),
     ("worker_error", r"in DataLoader worker process \d+"),
-    ("worker_killed", r"killed by (signal|SIG)"),
-    ("worker_error", r"exited unexpectedly|ended with exit code"),
+    ("worker_killed", rf"{_RAISED}RuntimeError: DataLoader worker \(pid \d+\) is killed by signal"),
+    ("worker_error", rf"{_RAISED}RuntimeError: DataLoader worker \(pid(\(s\))? [\d, ]+\) exited unexpectedly"),
 )
-"""Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to."""
+"""Kinds and what tells them, the first that matches wins: causes before the symptoms they lead to.
+
+Words that others say too are known by the frame above them, as far as there is one.
+"""
 
 _OURS = "DataEndedError"
 """What loadtune itself raises: its sentence needs no name."""
 _OF_START: tuple[FailureKind, ...] = ("pickle", "main_guard", "hung", "last_batch", "shards")
 """What an exception of a sample cannot mean: its words are those of the data set, which reads pickles itself."""
+_OF_WORKERS: tuple[FailureKind, ...] = ("pickle", "hung", "worker_killed", "worker_error")
+"""What cannot be where there are no workers: nothing is sent to any, nor waited for."""
 _LOGGED: tuple[FailureKind, ...] = ("shards",)
 """Said on standard error by loaders that run."""
 _NOISE = re.compile(
@@ -77,6 +107,7 @@ _NOISE = re.compile(
     re.MULTILINE,
 )
 """What a dying loader's children say of each other, and warnings: they tell nothing of the end."""
+_FRAMES = re.compile(r'^\s*File ".*", line \d+, in .*$', re.MULTILINE)
 _PINNING_ENDED = re.compile(
     r"_get_data\(\)\n(?:\s*\^+\n)?ValueError: not enough values to unpack \(expected 2, got 0\)"
 )
@@ -88,7 +119,13 @@ _OF_ORPHANS: tuple[FailureKind, ...] = ("worker_killed", "worker_error")
 
 
 def explain_exception(
-    type_name: str, message: str, *, traceback: str = "", stderr: str = "", aftermath: Aftermath | None = None
+    type_name: str,
+    message: str,
+    *,
+    traceback: str = "",
+    stderr: str = "",
+    aftermath: Aftermath | None = None,
+    num_workers: int | None = None,
 ) -> Failure:
     """Return the failure that an exception in the measuring process stands for, as far as its words go.
 
@@ -98,11 +135,13 @@ def explain_exception(
         traceback: Of the measuring process.
         stderr: The end of what all processes of the trial wrote; heard where a worker left without a word to torch.
         aftermath: What was to be seen then.
+        num_workers: How many there were to be; None where that is not known.
     """
     if aftermath is not None and aftermath.handed_on is not None:
         type_name, message = aftermath.handed_on.type_name, aftermath.handed_on.message
     # Lines of source say nothing about what happened.
-    said = "\n".join(line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    "))
+    lines = [line for line in f"{type_name}: {message}".splitlines() if not line.startswith("    ")]
+    said = "\n".join([*_FRAMES.findall(traceback)[-1:], *lines])
     reason = _reason(type_name, message)
     if aftermath is not None and aftermath.workers:
         return _worker_ended(aftermath.workers, stderr)
@@ -110,10 +149,12 @@ def explain_exception(
         reason = f"sample {aftermath.sample} raised {reason}"
     if _PINNING_ENDED.search(traceback):
         return Failure(kind="pin_memory", reason=reason)
-    if type_name in _BROKEN_LINES and (kind := _kind(clean(stderr), without=_LOGGED)) is not None:
+    alone = _OF_WORKERS if num_workers == 0 else ()
+    if type_name in _BROKEN_LINES and (kind := _kind(clean(stderr), without=(*_LOGGED, *alone))) is not None:
         return Failure(kind=kind, reason=f"{reason}; a worker's last words: {last_line(clean(stderr))}")
     of_a_sample = "in DataLoader worker process" in message or (aftermath is not None and aftermath.is_loading)
-    return Failure(kind=_kind(said, without=_OF_START if of_a_sample else ()) or "user_error", reason=reason)
+    without = (*alone, *(_OF_START if of_a_sample else ()), *([_DAEMONIC] if of_a_sample or alone else []))
+    return Failure(kind=_kind(said, without=without) or "user_error", reason=reason)
 
 
 def _reason(type_name: str, message: str) -> str:
@@ -136,7 +177,7 @@ def _worker_ended(workers: Sequence[ProcessEnd], stderr: str) -> Failure:
     if not words and all(end.exit_code == 0 for end in workers):
         return Failure(kind="worker_error", reason=f"{endings} {WITHOUT_A_WORD}")
     return Failure(
-        kind=_kind(heard, without=_LOGGED) or "worker_error",
+        kind=_kind(heard, without=(*_LOGGED, _DAEMONIC)) or "worker_error",
         reason=f"{endings}{f'; its last words: {words}' if words else ''}",
     )
 
@@ -214,9 +255,10 @@ def clean(text: str) -> str:
     return _NOISE.sub("", text)
 
 
-def _kind(text: str, without: Sequence[FailureKind] = ()) -> FailureKind | None:
-    found = (kind for kind, pattern in PATTERNS if kind not in without and re.search(pattern, text, re.MULTILINE))
-    return next(found, None)
+def _kind(text: str, without: Collection[str] = ()) -> FailureKind | None:
+    """Return the kind that a text tells, but for those kinds, and those patterns, that it cannot mean."""
+    left = ((kind, pattern) for kind, pattern in PATTERNS if kind not in without and pattern not in without)
+    return next((kind for kind, pattern in left if re.search(pattern, text, re.MULTILINE)), None)
 
 
 def ending(status: int) -> str:

@@ -20,6 +20,11 @@ ANSWER_SECONDS = 1.0
 """A process that has not answered by then is stuck in C code, and has given its stack at most."""
 _MOST_BYTES = 16_384
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+_SHUTTING_DOWN = re.compile(
+    r'dataloader\.py", line \d+ in _shutdown_workers$|process\.py", line \d+ in join\n  File ".*dataloader\.py"',
+    re.MULTILINE,
+)
+"""In a stack of the process that takes the batches: the epoch is over, and it waits for its workers to end."""
 _LOADTUNE = f"{Path(__file__).parents[1]}{os.sep}"
 """Where this package lies: a user's checkout may have its name."""
 
@@ -56,6 +61,11 @@ _WHY_SILENT = {
     "D": "waits in the kernel for a disk or a server",
     "Z": f"has ended by itself {WITHOUT_A_WORD}",
 }
+_ENDED_IN_TIME = (
+    "has ended, and the process itself stood in the shutdown of its workers: it waits there for one that goes on, or "
+    "for a child that one has left"
+)
+"""At the end of an epoch workers end with nothing to say, as they should."""
 """By the state of a process (proc(5)), why it tells nothing of where it stands."""
 _DEAF = "does not answer: it blocks the signal that asks where it stands, or has a handler of its own for it"
 _REPLACED = "does not answer: it runs another program by now (os.exec), or has put the signal aside that asks it"
@@ -74,11 +84,16 @@ class Silence:
     """Letter of its state (proc(5)); None where it is not known."""
     hears: bool = True
     """Whether it has a handler for the signal that asks."""
+    is_shut_down: bool = False
+    """Whether the process that takes the batches stood in the shutdown of its workers."""
 
     def __str__(self) -> str:
         number = f"worker {self.worker}" if self.worker is not None else "a worker"
         who = "the process itself" if self.is_main else number
-        return f"{who} (process {self.pid}) {_WHY_SILENT.get(self.state or '', _DEAF if self.hears else _REPLACED)}"
+        why = _WHY_SILENT.get(self.state or "", _DEAF if self.hears else _REPLACED)
+        if self.state == "Z" and self.is_shut_down and not self.is_main:
+            why = _ENDED_IN_TIME
+        return f"{who} (process {self.pid}) {why}"
 
 
 def silent(pids: Sequence[int], folder: Path, seen: Sequence[Stand], workers: Sequence[int]) -> list[Silence]:
@@ -94,8 +109,16 @@ def silent(pids: Sequence[int], folder: Path, seen: Sequence[Stand], workers: Se
     noted = {int(file.name.removeprefix(FILE_PREFIX)) for file in folder.glob(f"{FILE_PREFIX}[0-9]*")}
     # A worker that is collected already is below nobody.
     mute = sorted((noted & {*pids, *workers}) - {stand.pid for stand in seen})
+    is_shut_down = any(stand.is_main and _SHUTTING_DOWN.search(stand.stack) for stand in seen)
     return [
-        Silence(pid=pid, worker=numbers.get(pid), is_main=pid == pids[0], state=process_state(pid), hears=_hears(pid))
+        Silence(
+            pid=pid,
+            worker=numbers.get(pid),
+            is_main=pid == pids[0],
+            state=process_state(pid),
+            hears=_hears(pid),
+            is_shut_down=is_shut_down,
+        )
         for pid in mute
     ]
 

@@ -170,7 +170,8 @@ class Supervisor:
     def _advice(self, failure: Failure | None, config: LoaderConfig, evidence: FailureEvidence | None) -> str | None:
         if failure is None or failure.kind is None:
             return None
-        return advice(failure.kind, config, self.probe, evidence or FailureEvidence()) or None
+        known = evidence or FailureEvidence()
+        return advice(failure.kind, config, self.probe, known, reason=failure.reason) or None
 
     def _restart(self) -> None:
         """Start another host.

@@ -330,7 +330,7 @@ class _Loop:
             status="refused",
             failure_kind=reason.kind,
             failure_reason=reason.reason,
-            failure_advice=advice(reason.kind, request.config, self._probe, self._room()),
+            failure_advice=advice(reason.kind, request.config, self._probe, self._room(), reason=reason.reason),
             started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             seconds=0.0,
             isolation=self._probe.isolation,
