@@ -15,8 +15,6 @@ from loadtune.judge.verify import half_width_share
 from loadtune.record.results import Finding, TrialRecord
 from loadtune.units import format_cpus, format_estimate, format_half_width, format_seconds, format_share
 
-DRIFT = "LT002"
-"""The code of ``drift``, which the report's chart of the trials goes by too."""
 TELLING_DRIFT = 0.05
 """A change of the machine's speed by less is not worth a word."""
 TELLING_WORK = 0.1
@@ -66,7 +64,7 @@ def drift(case: Case) -> Finding | None:
         return None
     way = "slower" if found.total_share < 0 else "faster"
     return Finding(
-        code=DRIFT,
+        code="LT002",
         severity="warning",
         message=f"the machine became {format_share(abs(found.total_share))} {way} over {format_seconds(found.seconds)} "
         "of measuring; comparisons allow for it, the rates are those of the last trials",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from loadtune.judge.noise_findings import DRIFT, TELLING_DRIFT
+from loadtune.judge.noise_findings import TELLING_DRIFT
 from loadtune.record.results import RunResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, chart_of, to_svg
@@ -13,6 +13,8 @@ from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words, plain
 from loadtune.units import format_count, format_rate, format_share
 
+DRIFT = "LT002"
+"""The finding that the machine's speed drifted."""
 _LEAST = 3
 """Trials beyond one for each configuration that it takes to say anything."""
 MOST_POINTS = 120
