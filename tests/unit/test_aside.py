@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -17,6 +18,10 @@ from loadtune.measure.open_files import descriptors, offset, open_anew, opened_s
 
 def raising() -> None:
     raise ValueError("no such\nsample")
+
+
+def leaving(error: BaseException) -> None:
+    raise error
 
 
 def test_what_it_returns_comes_back_and_what_it_does_stays_there() -> None:
@@ -35,6 +40,7 @@ def test_what_it_returns_comes_back_and_what_it_does_stays_there() -> None:
     ("look", "says"),
     [
         (raising, "ValueError: no such sample"),
+        (partial(leaving, asyncio.CancelledError()), "^CancelledError$"),
         (partial(os._exit, 0), "died"),
         (partial(os.kill, 0, 9), "died"),  # its whole group, which is its own
         (partial(time.sleep, 60), "too long"),

@@ -28,6 +28,9 @@ def test_the_heat_map_has_a_cell_for_each_pair() -> None:
     assert cells["128", "4"].mark == "over"
     assert max(cell.shade for cell in chart.cells) <= heat.DARKEST
     assert "Hatched are 3 of 20 cells, which have no number" in chart.says
+    # A batch size may be what is over: cells do not say which limit.
+    assert chart.says.endswith("2 are over a limit.")
+    assert heat.words_of(cells["128", "4"]).endswith(", over the limit")
 
 
 def test_a_row_that_failed_has_no_rate_in_the_heat_map() -> None:

@@ -12,10 +12,11 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.choose import Choice, choose, cost
 from loadtune.judge.lack import lack
-from loadtune.judge.reasons import chosen_reason, label
+from loadtune.judge.reasons import baseline_name, chosen_reason, label
 from loadtune.judge.shortfall import shortfall
 from loadtune.judge.summary import summarise
 from loadtune.record.results import EpochMeasurement, MemoryLimits, TrialRecord
+from loadtune.show.summary import baseline_words
 
 BASE = LoaderConfig(batch_size=64)
 
@@ -79,6 +80,25 @@ def test_the_reason_is_a_sentence_with_its_numbers() -> None:
     assert "± " in reason
     assert "2.15 ± 0.02 × torch's defaults with batch 64; 12 workers are no faster (+0." in reason
     assert reason.endswith("and take 1.3 GiB more")
+
+
+def test_the_baseline_has_one_name() -> None:
+    """Reason and summary agree on whose settings the baseline is, with batches of its own and other sizes too."""
+    own, other = LoaderConfig(batch_size=None), LoaderConfig(batch_size=32)
+    for config, is_given, name in (
+        (BASE, False, "torch's defaults with batch 64"),
+        (BASE, True, "your current settings"),
+        (own, False, "torch's defaults with batches of its own"),
+        (own, True, "your current settings"),
+        (other, False, "your current settings"),
+        (workers(2), False, "your current settings"),
+    ):
+        probe = a_probe(baseline=config, baseline_is_given=is_given)
+        rows = summarise(trials({config: [1000, 1001, 999]}), [config], probe)
+        choice = Choice(rows=rows, baseline=config.config_id, baseline_is_given=is_given)
+        assert baseline_name(choice) == name
+        whose = name.partition(" with ")[0]
+        assert baseline_words(config, is_given=is_given) == f"{whose} ({label(config)})"
 
 
 def test_lack_of_evidence_gives_away_little() -> None:

@@ -86,6 +86,8 @@ BAD_INPUT = [
     (["sweep", "--trial-timeout", "soon"], "--trial-timeout: 'soon'"),
     (["sweep", "--precision", "200%"], "--precision: share '200%'"),
     (["sweep", "--seed", "x"], "--seed: 'x'"),
+    (["sweep", "--seed", "9" * 20], f"--seed: '{'9' * 20}' is out of range: it must have at most 18 digits"),
+    (["sweep", "--max-batch-size", "9" * 5000], "is out of range: it must have at most 18 digits"),
     (["sweep", "--device", "gpu"], "--device 'gpu'"),
     (["sweep", "--search", "adaptiv"], "--search 'adaptiv' must be one of adaptive, grid, optuna:tpe"),
     (["sweep", "--cache", "hot"], "--cache 'hot' must be one of as-is, warm, cold"),
@@ -103,6 +105,9 @@ BAD_INPUT = [
     (["sweep", "--output", "x" * 300], "cannot be written: File name too long"),
     (["sweep", "--output", "new/" + "x" * 300], "cannot be written: File name too long"),
     (["sweep", "--export-csv", "x" * 300], "cannot be written: File name too long"),
+    (["sweep", "--output", "o", "--export-csv", "o"], "--export-csv 'o' is where the run directory 'o' will be: give"),
+    (["sweep", "--output", "o/first", "--export-html", "./o"], "--export-html './o' is where the run directory"),
+    (["sweep", "--export-json", "reports"], "--export-json 'reports' is where the run directory"),
     (["show"], "RUN is missing"),
     (["show", "nowhere"], "'nowhere'"),
     (["show", "."], "'.' holds no run"),
@@ -400,7 +405,7 @@ def test_nothing_fits_is_exit_3(empty_folder: Path, monkeypatch: pytest.MonkeyPa
     assert main(["sweep", "--output", "run"]) == 3
     said = capsys.readouterr().err
     assert "no configuration that was measured meets the limits" in said
-    assert "The least host memory measured was" in said
+    assert "The least host memory needed was" in said
     assert (empty_folder / "run" / "report.html").is_file()
 
 

@@ -73,6 +73,19 @@ def test_bad_places_are_refused_in_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_an_export_is_not_where_the_run_directory_will_be(tmp_path: Path) -> None:
+    """The run directory and each folder above it are refused, through a link too; a file beside it is not."""
+    run = tmp_path / "runs" / "first"
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (run, run.parent, tmp_path / "link" / "runs", tmp_path / "x" / ".." / "runs"):
+        with pytest.raises(
+            OutputError, match=r"--export-csv '.*' is where the run directory '.*first' will be"
+        ) as caught:
+            Exports(csv=str(path)).require_apart(run)
+        assert caught.value.exit_code == 2
+    Exports(csv=str(tmp_path / "first"), json="-", html=str(run / "page.html")).require_apart(run)
+
+
 def test_a_directory_that_is_not_writable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory without write permission is found before the first trial, whoever asks."""
     tmp_path.chmod(0o500)

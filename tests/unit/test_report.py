@@ -225,7 +225,7 @@ def test_a_run_without_a_pick_has_a_page() -> None:
     """Where nothing fits the page says so, with what would, and has no code."""
     shown = page.render(make_result(best=None, fastest=None, gain=None))
     assert "No configuration that was measured meets the limits" in shown
-    assert "The least host memory measured was 964 MiB" in shown
+    assert "The least host memory needed was 964 MiB" in shown
     assert "Paste this" not in shown
 
 

@@ -13,7 +13,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Consumer
 from loadtune.judge.told import LOOKS_KEPT, RUNS_KEPT, told_looks, told_runs, told_waits
 from loadtune.measure.trial import _quantiles
-from loadtune.record.results import WAIT_SHARES, MemoryLook, MemoryMeasurement, RunResult, TrialRun
+from loadtune.record.results import WAIT_SHARES, Finding, MemoryLook, MemoryMeasurement, RunResult, TrialRun
 from loadtune.show.charts import drift, knob, memory_seen, parallel, parts, waits, worth
 from loadtune.show.charts.common import thinned
 from loadtune.show.linked import links
@@ -44,21 +44,27 @@ def repeated(slope: float, noise: float) -> RunResult:
     return with_trials(make_result(), tuple(rows))
 
 
-def test_a_drift_that_was_made_is_found() -> None:
-    """On a machine made 20 % slower over the run the slope is found to 2 %, whatever each configuration's rate."""
-    chart = drift.drift(repeated(-0.2, 0.005))
-    assert chart is not None
-    assert chart.slope == pytest.approx(-0.2, abs=0.02)
-    assert "the machine became 20" in chart.says
-    assert "slower" in chart.says
+def test_the_chart_says_of_a_drift_what_the_finding_says() -> None:
+    """Whether the machine became slower is told by LT002 alone: the chart has its words, and none of its own."""
+    slower = repeated(-0.2, 0.005)
+    finding = Finding(
+        code="LT002", severity="warning", message="the machine became 20.0 % slower over 58 s", advice="", numbers={}
+    )
+    told = drift.drift(dataclasses.replace(slower, findings=(finding,)))
+    untold = drift.drift(slower)
+    assert told is not None
+    assert untold is not None
+    assert told.says.endswith("; the machine became 20.0 % slower over 58 s (LT002).")
+    assert "slower" not in untold.says
+    assert told.points == untold.points
 
 
 def test_noise_alone_is_no_drift() -> None:
-    """Noise of 3 % without a trend is said to be no drift, and its size is found to a quarter of it."""
+    """Noise of 3 % without the finding is said to be no drift, and its size is found to a quarter of it."""
     chart = drift.drift(repeated(0.0, 0.03))
     assert chart is not None
     assert chart.spread == pytest.approx(0.03, rel=0.25)
-    assert "no drift can be seen" in chart.says
+    assert "no drift of 5 % or more is told over the run" in chart.says
     assert len(chart.points) == 40
 
 

@@ -80,11 +80,11 @@ def test_a_smaller_batch_can_be_asked_for(run_folder: Path, capsys: Printed) -> 
 
 
 def test_nothing_fits_is_exit_3_with_what_would(run_folder: Path, capsys: Printed) -> None:
-    """Where nothing that was measured fits, the least memory measured is named, and nothing is printed to paste."""
+    """Where nothing that was measured fits, the least memory needed is named, and nothing is printed to paste."""
     assert main(["suggest", str(run_folder), "--host-memory", "100MiB"]) == 3
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "The least host memory measured was 300 MiB" in printed.err
+    assert "The least host memory needed was 300 MiB" in printed.err
 
 
 def test_a_batch_below_all_that_were_tried_is_exit_3(run_folder: Path, capsys: Printed) -> None:

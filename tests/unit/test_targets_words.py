@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from loadtune.api import sweep
 from loadtune.errors import OutputError, TargetError, UsageError
@@ -40,6 +44,55 @@ def test_a_function_that_was_given_a_configuration_says_so() -> None:
             TargetError, match=r"was given a LoaderConfig; if it is an argument of your own, give it with"
         ):
             resolve_object(given, "data.py:make")
+
+
+class Rows:
+    """A data set of no library."""
+
+    def __getitem__(self, place: int) -> int:
+        return place
+
+    def __len__(self) -> int:
+        return 3
+
+
+def splits() -> tuple[Any, Any]:
+    return TensorDataset(torch.zeros(3)), TensorDataset(torch.zeros(2))
+
+
+def loaders(config: Any) -> list[Any]:
+    return [DataLoader(Rows(), batch_size=config.batch_size) for _ in range(3)]
+
+
+def with_classes() -> tuple[Any, Any]:
+    return Rows(), 10
+
+
+def test_several_data_sets_are_no_data_set_of_as_many_samples() -> None:
+    """A tuple or list of data sets or loaders is refused in words that say so, by whichever way it is given."""
+    ours: tuple[tuple[Any, str], ...] = (
+        (splits, "'t.py:make' returns a tuple of 2 data sets: make a function that returns one of them"),
+        (loaders, "'t.py:make' returns a list of 3 loaders: make a function"),
+        (lambda: [Rows()], "'t.py:make' returns a list of 1 data set: make a function"),
+        (with_classes, "'t.py:make' returns a tuple of 2 with a data set in it: make a function"),
+        (splits(), "'t.py:make' is a tuple of 2 data sets: name one of them"),
+        ([TensorDataset(torch.zeros(3))] * 12, "'t.py:make' is a list of 12 data sets: name one of them"),
+    )
+    for given, words in ours:
+        with pytest.raises(TargetError, match=f"^{re.escape(words)}"):
+            resolve_object(given, "t.py:make")
+
+
+def test_a_list_of_samples_stays_a_data_set() -> None:
+    """Tensors, arrays, pairs, texts and dictionaries are samples although they can be indexed and have a length."""
+    samples = (torch.zeros(3), np.zeros(3), (torch.zeros(3), 1), [1, 2], "text", {"x": 1}, b"raw", 7)
+    for sample in samples:
+        for given in ([sample, sample], (sample, sample)):
+            source = resolve_object(lambda given=given: given, "t.py:make")
+            assert source.workload is not None
+            assert source.workload.dataset is given
+    graphs = [Rows()] * 100
+    assert resolve_object(graphs, "t.py:graphs").workload is not None
 
 
 def of_values(root: str, n: int = 1, *, share: float | None = None, shuffled: bool = False, more=None) -> list[Any]:  # type: ignore[no-untyped-def]  # noqa: ANN001

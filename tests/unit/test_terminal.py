@@ -13,6 +13,7 @@ from rich.console import Console
 
 from factories import (
     HOSTILE,
+    MIB,
     make_environment,
     make_probe,
     make_record,
@@ -139,11 +140,31 @@ def test_verbose_says_why_there_is_no_number() -> None:
 
 
 def test_nothing_fits_says_what_would() -> None:
-    """Without a pick the terminal says so, with the least memory measured beside the limit."""
+    """Without a pick the terminal says so, with the least memory needed beside the limit."""
     text = printed(make_result(best=None, fastest=None, gain=None), 200)
     assert "No configuration that was measured meets the limits." in text
-    assert "The least host memory measured was 964 MiB, with 4 workers, batch 128; the limit is 900 MiB." in text
+    assert "The least host memory needed was 964 MiB, with 4 workers, batch 128; the limit is 900 MiB." in text
     assert "DataLoader(" not in text
+
+
+def test_what_would_fit_is_said_by_what_the_limit_is_held_against() -> None:
+    """Rows are judged by their memory at the end of an epoch: that is named, and not a peak that is under the limit."""
+    row = make_trial(LoaderConfig(batch_size=64), 1000.0, host_peak_bytes=400 * MIB, within_limits=False)
+    row = dataclasses.replace(row, predicted_host_peak_bytes=2000 * MIB)
+    result = with_trials(make_result(best=None, fastest=None, baseline=None, gain=None), (row,))
+    assert summary.limit_sentences(result) == (
+        "The least host memory needed was 2.0 GiB, with 0 workers, batch 64; the limit is 900 MiB.",
+    )
+
+
+def test_a_memory_that_is_not_short_is_not_named() -> None:
+    """Where the device is what nothing fits on, nothing is said of a host memory that is under its limit."""
+    limits = MemoryLimits(host_memory_bytes=900 * MIB, gpu_memory_bytes=100 * MIB)
+    row = make_trial(LoaderConfig(batch_size=64), 1000.0, gpu_peak_bytes=150 * MIB, within_limits=False)
+    result = with_trials(make_result(best=None, fastest=None, baseline=None, gain=None, limits=limits), (row,))
+    assert summary.limit_sentences(result) == (
+        "The least device memory needed was 150 MiB, with 0 workers, batch 64; the limit is 100 MiB.",
+    )
 
 
 def test_only_what_was_measured_again_is_called_so() -> None:

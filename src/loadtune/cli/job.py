@@ -51,6 +51,7 @@ def sweep(
     now = datetime.now(timezone.utc).astimezone()  # the user's clock names the user's folder
     folder = Path(output.output) if output.output is not None else default_directory(plan.target, now)
     with RunStore.create(folder, force=output.force) as store:
+        exports.require_apart(store.path)
         return measure(plan, store, exports=exports, session=session, command=command)
 
 

@@ -12,11 +12,12 @@ from cyclopts import Group, Parameter
 from loadtune.describe.plan import CacheState, Consumer, Limits, Measurement, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.errors import LoadtuneError, UsageError
-from loadtune.units import parse_duration, parse_share, parse_size, parse_step_time
+from loadtune.units import brief, parse_duration, parse_share, parse_size, parse_step_time
 
 T = TypeVar("T")
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+_MOST_DIGITS = 18
 _BELOW_ZERO = re.compile(r"\s*-\s*[\d.]", re.ASCII)
 
 
@@ -193,7 +194,9 @@ class SessionOptions:
         option("DIR", "Go on with the run in DIR, by its own options; a longer --time-budget is the one to change."),
     ] = None
     dry_run: Annotated[bool, option("", "Say what would be tried and how long it takes; measure nothing.")] = False
-    strict: Annotated[bool, option("", "Exit with 4 when the choice is less precise than --precision.")] = False
+    strict: Annotated[
+        bool, option("", "Exit with 4 when the choice is less precise than --precision, or not steady.")
+    ] = False
     config: Annotated[
         str | None, option("FILE", "Read [tool.loadtune] of this file.  [default: the nearest pyproject.toml]")
     ] = None
@@ -276,16 +279,24 @@ def maybe(name: str, text: str | None, parse: Callable[[str], T]) -> T | None:
 
 def whole(text: str) -> int:
     """Return the whole number, zero or more, that ``text`` stands for."""
-    if not re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII):
+    if not re.fullmatch(r"\d+", text.strip(), re.ASCII):
         raise UsageError(f"'{text}' is not a whole number of 0 or more")
-    return int(text)
+    return _of_some_digits(text)
 
 
 def positive(text: str) -> int:
     """Return the whole number, one or more, that ``text`` stands for."""
-    if not re.fullmatch(r"0*[1-9]\d{0,17}", text.strip(), re.ASCII):
+    if not re.fullmatch(r"0*[1-9]\d*", text.strip(), re.ASCII):
         raise UsageError(f"'{text}' is not a whole number of 1 or more")
-    return int(text)
+    return _of_some_digits(text)
+
+
+def _of_some_digits(text: str) -> int:
+    """Return a whole number that other programs can hold too: what has more digits than this is a slip of the hand."""
+    digits = text.strip().lstrip("0") or "0"
+    if len(digits) > _MOST_DIGITS:
+        raise UsageError(f"'{brief(text.strip())}' is out of range: it must have at most {_MOST_DIGITS} digits")
+    return int(digits)
 
 
 def positive_duration(text: str) -> float:

@@ -11,6 +11,9 @@ from loadtune.errors import UsageError
 DEFAULT_PREFETCH_FACTOR = 2
 """What torch uses when workers are on and nothing is said."""
 
+ARTICLE_BATCH_SIZE = 64
+"""Batch size of the baseline where the target has no loader settings of its own, as in the article."""
+
 START_METHODS = ("fork", "forkserver", "spawn")
 
 WITHOUT_WORKERS: dict[str, Any] = {

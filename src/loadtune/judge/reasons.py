@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from loadtune.describe.config import DEFAULT_PREFETCH_FACTOR, LoaderConfig
+from loadtune.describe.config import ARTICLE_BATCH_SIZE, DEFAULT_PREFETCH_FACTOR, LoaderConfig
 from loadtune.judge.choose import Choice
 from loadtune.judge.evidence import MIN_FRESH
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
@@ -34,10 +34,9 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 def _parts(config: LoaderConfig) -> dict[str, str]:
     """Return the words for each setting that is worth a word."""
-    own = config.batch_size is None
     parts = {
         "num_workers": _workers(config.num_workers),
-        "batch_size": "batches of its own" if own else f"batch {config.batch_size}",
+        "batch_size": _batches(config),
     }
     if config.pin_memory:
         parts["pin_memory"] = "pinned"
@@ -52,6 +51,10 @@ def _parts(config: LoaderConfig) -> dict[str, str]:
     if config.multiprocessing_context:
         parts["multiprocessing_context"] = config.multiprocessing_context
     return parts
+
+
+def _batches(config: LoaderConfig) -> str:
+    return "batches of its own" if config.batch_size is None else f"batch {config.batch_size}"
 
 
 def _workers(count: int) -> str:
@@ -112,10 +115,19 @@ def _gain(choice: Choice) -> str:
 def baseline_name(choice: Choice) -> str:
     """Return whose settings the baseline is: torch's own, or the user's."""
     row = next((row for row in choice.rows if row.config_id == choice.baseline), None)
-    defaults = (
-        row is not None and row.config == LoaderConfig(batch_size=row.batch_size) and not choice.baseline_is_given
-    )
-    return f"torch's defaults with batch {row.batch_size}" if row and defaults else "your current settings"
+    if row is None or not is_torchs_own(row.config, is_given=choice.baseline_is_given):
+        return "your current settings"
+    return f"torch's defaults with {_batches(row.config)}"
+
+
+def is_torchs_own(config: LoaderConfig, *, is_given: bool) -> bool:
+    """Return whether a baseline is torch's defaults, and not the settings of a loader of the user's.
+
+    torch's defaults have the article's batch size here, or none where the user's batch sampler forms the batches. A
+    loader that was given is the user's own even where its settings are these.
+    """
+    size = None if config.batch_size is None else ARTICLE_BATCH_SIZE
+    return not is_given and config == LoaderConfig(batch_size=size)
 
 
 def _no_faster(choice: Choice, chosen: TrialResult, fastest: TrialResult) -> str:

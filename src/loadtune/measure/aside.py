@@ -76,7 +76,7 @@ def _answer(function: Callable[[], Any], writer: int, parent: int) -> NoReturn:
         data = pickle.dumps(function())
     except BaseException as error:  # noqa: BLE001 - a data set may raise whatever it likes
         said = as_utf8(" ".join(str(error).split())[:200])
-        data = pickle.dumps(AsideError(f"{type(error).__name__}: {said}"))
+        data = pickle.dumps(AsideError(f"{type(error).__name__}: {said}" if said else type(error).__name__))
     try:
         if not is_same(writer, line):
             os._exit(LINE_CLOSED_CODE)

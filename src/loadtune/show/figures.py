@@ -78,7 +78,7 @@ def _heat(result: RunResult) -> Figure | None:
         name="grid",
         title="Batch size and workers",
         how_to_read="Samples per second in each cell, the best over the other settings; the darker, the faster. The "
-        "pick is outlined. Hatched: over a memory limit, or without a number.",
+        "pick is outlined. Hatched: over a limit, or without a number.",
     )
 
 

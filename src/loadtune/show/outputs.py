@@ -66,6 +66,20 @@ class Exports:
             if path != STDOUT:
                 check_file(path, force=self.force)
 
+    def require_apart(self, folder: Path) -> None:
+        """Find out, before anything is measured, that no export lies where the run directory or its parents will be.
+
+        Raises:
+            OutputError: One is: by the end it would be a directory.
+        """
+        run = folder.resolve()
+        for name, path in self.targets():
+            if path != STDOUT and Path(path).resolve() in (run, *run.parents):
+                raise OutputError(
+                    f"--export-{name} '{plain(path)}' is where the run directory '{plain(str(folder))}' will be: give "
+                    "the export a name of its own"
+                )
+
     def write(self, result: RunResult, stdout: TextIO) -> tuple[Path, ...]:
         """Write every export and return the files written, in the order of their formats.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Literal
 
 from loadtune.describe.config import LoaderConfig
@@ -10,9 +12,9 @@ from loadtune.judge import page_cache
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import needed_bytes
-from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted
+from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted, is_torchs_own
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status, TrialResult
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -25,9 +27,6 @@ from loadtune.units import (
     format_seconds,
     format_share,
 )
-
-LEADERS = 8
-"""Rows of the table of leaders."""
 
 OUTCOMES: dict[Status, str] = {
     "ok": "measured",
@@ -82,7 +81,7 @@ def reason_sentence(pick: Pick) -> str:
 
 def baseline_words(config: LoaderConfig, *, is_given: bool) -> str:
     """Return how the baseline is called: torch's defaults, or the settings of the loader that was given."""
-    whose = "torch's defaults" if config == LoaderConfig(batch_size=64) and not is_given else "your current settings"
+    whose = "torch's defaults" if is_torchs_own(config, is_given=is_given) else "your current settings"
     return f"{whose} ({config_words(config)})"
 
 
@@ -211,21 +210,23 @@ def _use_sentence(name: str, used: int, limit: int | None) -> str:
 
 
 def _unmet(result: RunResult) -> list[str]:
-    """Return what would fit where the limits are the cause: the least memory that was measured, beside the limit."""
+    """Return what would fit where the limits are the cause: the least memory that is needed, beside the limit.
+
+    A memory of which something measured needs no more than the limit is not what is short, and is left out.
+    """
     over = lack(result.trials, result.plan, result.probe).over
-    pairs = (
-        ("host", "host_peak_bytes", result.limits.host_memory_bytes),
-        ("device", "gpu_peak_bytes", result.limits.gpu_memory_bytes),
+    needs: tuple[tuple[str, Callable[[TrialResult], int | None], int | None], ...] = (
+        ("host", needed_bytes, result.limits.host_memory_bytes),
+        ("device", attrgetter("gpu_peak_bytes"), result.limits.gpu_memory_bytes),
     )
     sentences = []
-    for name, column, limit in pairs:
-        measured = [trial for trial in over if getattr(trial, column) is not None]
-        if limit is None or not measured:
+    for name, need, limit in needs:
+        known = [(size, place) for place, row in enumerate(over) if (size := need(row)) is not None]
+        if limit is None or not known or min(known)[0] <= limit:
             continue
-        least = min(measured, key=lambda trial: int(getattr(trial, column)))
-        took = format_bytes(getattr(least, column))
+        size, place = min(known)
         sentences.append(
-            f"The least {name} memory measured was {took}, with {config_words(least.config)}; "
+            f"The least {name} memory needed was {format_bytes(size)}, with {config_words(over[place].config)}; "
             f"the limit is {format_bytes(limit)}."
         )
     return sentences

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import itertools
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from loadtune.describe.config import LoaderConfig
+from loadtune.describe.config import ARTICLE_BATCH_SIZE, LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError, did_you_mean
 from loadtune.units import words_of
@@ -23,6 +25,9 @@ from loadtune.workloads.source import Source, config_of, source_from_loader, sou
 
 BUILT_IN = ("cifar10", "images")
 _FRAMES_SHOWN = 3
+_FEW = 8
+"""Items of a list that are looked at for data sets among them: a data set may be a list of millions. In a longer one
+what can be indexed and has a length may be a sample, such as a graph."""
 
 
 def resolve_target(target: str, arguments: dict[str, str]) -> Source:
@@ -79,6 +84,9 @@ def resolve_object(given: Any, name: str, arguments: dict[str, str] | None = Non
         return source_from_workload(given, name)
     if isinstance(given, DataLoader):
         return source_from_loader(given, name)
+    several = _several(given)
+    if several:
+        raise TargetError(f"'{name}' is {several}: name one of them, or a function that returns one")
     if isinstance(given, Dataset) or _is_map_style(given):
         return source_from_workload(Workload(dataset=given), name)
     if not callable(given):
@@ -185,9 +193,10 @@ def _from_loader_factory(factory: Any, name: str, arguments: dict[str, Any], *, 
         f"with --arg {parameter}=VALUE"
     )
     try:
-        first = _call(build, name, {"config": LoaderConfig(batch_size=64)})
+        first = _call(build, name, {"config": LoaderConfig(batch_size=ARTICLE_BATCH_SIZE)})
     except TargetError as error:
         raise TargetError(f"{error}; {forgotten}", hint=error.hint) from error
+    _refuse_several(first, name)
     if not hasattr(first, "__iter__"):
         raise TargetError(
             f"'{name}' is no factory: for a LoaderConfig it returns {type(first).__qualname__}, no loader; {forgotten}"
@@ -201,15 +210,50 @@ def _from_loader_factory(factory: Any, name: str, arguments: dict[str, Any], *, 
             baseline=config_of(first),
             kept_arguments=source.kept_arguments,
         )
-    return Source(name=name, workload=None, build_loader=build, baseline=LoaderConfig(batch_size=64))
+    return Source(name=name, workload=None, build_loader=build, baseline=LoaderConfig(batch_size=ARTICLE_BATCH_SIZE))
 
 
 def _checked(result: Any, name: str) -> Source:
+    _refuse_several(result, name)
     if isinstance(result, (Workload, DataLoader, Dataset)) or _is_map_style(result):
         return resolve_object(result, name)
     raise TargetError(
         f"'{name}' is no factory: it returns {type(result).__qualname__}, not a Dataset, DataLoader or Workload"
     )
+
+
+def _refuse_several(result: Any, name: str) -> None:
+    several = _several(result)
+    if several:
+        raise TargetError(f"'{name}' returns {several}: make a function that returns one of them")
+
+
+def _several(given: Any) -> str | None:
+    """Return ``a tuple of 2 data sets`` where that was given: else it would pass for a data set of 2 samples."""
+    if not isinstance(given, (tuple, list)):
+        return None
+    is_short = len(given) <= _FEW
+    found = [_is_data_set(one) or (is_short and _is_like_one(one)) for one in itertools.islice(given, _FEW)]
+    kind = "tuple" if isinstance(given, tuple) else "list"
+    if not any(found):
+        return None
+    if not all(found):
+        return f"a {kind} of {len(given):,} with a data set in it"
+    what = "loader" if all(isinstance(one, DataLoader) for one in given) else "data set"
+    return f"a {kind} of {len(given):,} {what}{'' if len(given) == 1 else 's'}"
+
+
+def _is_data_set(item: Any) -> bool:
+    return isinstance(item, (Dataset, DataLoader, Workload))
+
+
+def _is_like_one(item: Any) -> bool:
+    """Return whether one of few items is a data set of another library, and no sample.
+
+    Tensors, arrays, pairs, texts and dictionaries can be indexed and have a length too, and are what torch collates.
+    """
+    is_array = any(hasattr(type(item), name) for name in ("__array__", "__array_interface__", "__dlpack__"))
+    return _is_map_style(item) and not is_array and not isinstance(item, (Sequence, Mapping, bytearray, memoryview))
 
 
 def _is_map_style(given: Any) -> bool:

@@ -10,13 +10,10 @@ import cloudpickle
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 from torch.utils.data._utils.collate import default_convert
 
-from loadtune.describe.config import LoaderConfig
+from loadtune.describe.config import ARTICLE_BATCH_SIZE, LoaderConfig
 from loadtune.describe.workload import Workload
 from loadtune.errors import TargetError
 from loadtune.units import words_of
-
-ARTICLE_BATCH_SIZE = 64
-"""Batch size of the baseline where the target has no loader settings of its own, as in the article."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

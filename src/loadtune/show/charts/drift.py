@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from loadtune.judge.noise_findings import TELLING_DRIFT
 from loadtune.record.results import RunResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, chart_of, to_svg
 from loadtune.show.leaders import standing_trials
-from loadtune.show.words import config_words
+from loadtune.show.words import config_words, plain
 from loadtune.units import format_count, format_rate, format_share
 
-_CLEAR = 2.5
-"""Standard errors from zero at which a slope is taken for drift."""
+DRIFT = "LT002"
+"""The finding that the machine's speed drifted."""
 _LEAST = 3
 """Trials beyond one for each configuration that it takes to say anything."""
 MOST_POINTS = 120
@@ -38,10 +39,6 @@ class Drift:
     points: tuple[RunPoint, ...]
     spread: float
     """Standard deviation of a trial about its configuration's mean, as a share."""
-    slope: float
-    """Change of the rate from the first of the points to the last, as a share, by least squares."""
-    slope_error: float
-    """Standard error of ``slope``."""
     says: str
 
 
@@ -65,14 +62,9 @@ def drift(result: RunResult) -> Drift | None:
             for run in row.runs
         ]
     points.sort(key=lambda point: point.order)
-    slope, error, sd = _line(points, spare)
-    return Drift(
-        points=_kept(points),
-        spread=sd,
-        slope=slope,
-        slope_error=error,
-        says=_sentence(points, len(rows), sd, slope, error),
-    )
+    # Each configuration's own mean has used up one degree of freedom.
+    spread = math.sqrt(sum(math.log1p(point.deviation) ** 2 for point in points) / spare)
+    return Drift(points=_kept(points), spread=spread, says=_sentence(result, points, len(rows), spread))
 
 
 def _kept(points: list[RunPoint]) -> tuple[RunPoint, ...]:
@@ -85,44 +77,19 @@ def _kept(points: list[RunPoint]) -> tuple[RunPoint, ...]:
     return tuple(point for point in points if point in even or point in far)
 
 
-def _line(points: list[RunPoint], spare: int) -> tuple[float, float, float]:
-    """Return the change over the run with its standard error, and the spread of the trials.
-
-    Least squares of the log deviations on the order; each configuration's own mean has used up one degree of freedom.
-    """
-    first, last = points[0].order, points[-1].order
-    span = max(last - first, 1)
-    xs = [(point.order - first) / span for point in points]
-    ys = [math.log1p(point.deviation) for point in points]
-    means: dict[str, tuple[float, int]] = {}
-    for point, x in zip(points, xs, strict=True):
-        total, count = means.get(point.words, (0.0, 0))
-        means[point.words] = (total + x, count + 1)
-    centred = [x - means[point.words][0] / means[point.words][1] for point, x in zip(points, xs, strict=True)]
-    weight = sum(x * x for x in centred)
-    sd = math.sqrt(sum(y * y for y in ys) / spare)
-    if weight == 0 or spare < 2:  # noqa: PLR2004 - a slope takes one more degree of freedom
-        return 0.0, math.inf, sd
-    slope = sum(x * y for x, y in zip(centred, ys, strict=True)) / weight
-    rest = sum((y - slope * x) ** 2 for x, y in zip(centred, ys, strict=True)) / (spare - 1)
-    return math.expm1(slope), math.sqrt(rest / weight), sd
-
-
-def _sentence(points: list[RunPoint], count: int, sd: float, slope: float, error: float) -> str:
+def _sentence(result: RunResult, points: list[RunPoint], count: int, spread: float) -> str:
+    """Return how far trials lie from each other, and what the run's own finding says of a drift: there is one judge."""
     says = (
         f"{len(points)} trials of {count} configurations that were measured more than once differ from the mean of "
-        f"their configuration by {format_share(sd)} (standard deviation)"
+        f"their configuration by {format_share(spread)} (standard deviation)"
     )
-    if abs(math.log1p(slope)) > _CLEAR * error:
-        word = "slower" if slope < 0 else "faster"
-        return (
-            f"{says}, and the machine became {format_share(abs(slope))} {word} on the way: comparisons are made "
-            "within blocks of trials, where that cancels; a rate on its own carries it."
-        )
+    told = next((finding for finding in result.findings if finding.code == DRIFT), None)
+    if told is not None:
+        return f"{says}; {plain(told.message)} ({DRIFT})."
     worst = max(points, key=lambda point: abs(point.deviation))
     return (
-        f"{says}; no drift can be seen over the run. The one furthest off, {100 * worst.deviation:+.1f} %, was trial "
-        f"{worst.order + 1}, {worst.words}."
+        f"{says}; no drift of {format_share(TELLING_DRIFT, 0)} or more is told over the run. The one furthest off, "
+        f"{100 * worst.deviation:+.1f} %, was trial {worst.order + 1}, {worst.words}."
     )
 
 

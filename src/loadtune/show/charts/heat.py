@@ -98,7 +98,7 @@ def _heat_sentence(cells: tuple[HeatCell, ...]) -> str:
     if len(cells) < len({cell.batch for cell in cells}) * len({cell.workers for cell in cells}):
         where += " A blank pair was not asked for."
     if over:
-        where += f" {format_count(over)} {'is' if over == 1 else 'are'} over a memory limit."
+        where += f" {format_count(over)} {'is' if over == 1 else 'are'} over a limit."
     return where
 
 
@@ -150,7 +150,7 @@ def place_of(trial: TrialResult) -> tuple[str, str]:
 
 def words_of(cell: HeatCell) -> str:
     """Return what a cell says by itself: to a screen reader, and in a tooltip."""
-    notes = {"pick": ", the pick", "over": ", over the memory limit", "failed": ", no number"}
+    notes = {"pick": ", the pick", "over": ", over the limit", "failed": ", no number"}
     unit = " samples/s" if cell.samples_per_second is not None else ""
     where = f"batch {cell.batch}, {worker_words(int(cell.workers))}"
     return f"{where}: {cell.label}{unit}{notes.get(cell.mark, '')}"
