@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from loadtune.measure import witness
 
 LATE = 20
 """The sample of a process at which it happens: batches have come before."""
@@ -45,8 +48,14 @@ def _fork() -> None:
     os.fork()  # both go on, and give the sample
 
 
+def _clear() -> None:
+    folder = witness.place()
+    assert folder is not None
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 DEEDS: dict[int, Callable[[], None]] = {
-    2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit, 9: _fork,
+    2: _stop, 3: _interrupt, 4: _end, 5: _deaf, 6: _terminate, 7: _exit, 9: _fork, 10: _clear,
 }  # fmt: skip
 
 

@@ -50,6 +50,14 @@ def test_what_stops_or_ends_a_worker_without_a_word_is_told_as_it_is() -> None:
     assert stopped.failure_evidence.open_files_first is not None
 
 
+def test_a_temporary_folder_that_the_data_set_clears_costs_the_next_trials_nothing() -> None:
+    """Samples that remove what lies in the temporary folder take loadtune's own along: it is made anew."""
+    with host_of(f"{ODD}:odd") as running:
+        cleared, *after = (running.run(asked(batch_size=size, num_workers=2)) for size in (10, 8, 8))
+    assert cleared.status in ("ok", "failed")
+    assert [record.status for record in after] == ["ok", "ok"], after[0].failure_reason
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_sample_that_comes_back_twice_is_measured_once(num_workers: int) -> None:
     """A sample that forks, and returns in both processes, costs the trial no time and leaves nothing."""
