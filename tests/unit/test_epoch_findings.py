@@ -45,6 +45,14 @@ def started(config: LoaderConfig, first_batch_seconds: float, *, samples: int = 
     return case_of(replace(record, steady=steady), probe=a_probe(dataset_samples=samples))
 
 
+@pytest.mark.parametrize(("first", "severity"), [(3.0, "info"), (12.0, "warning")])
+def test_a_start_of_half_an_epoch_is_a_warning(first: float, severity: str) -> None:
+    """3 s of an epoch of 13 s are information, 12 s of 22 s a warning."""
+    finding = epoch_findings.start_up(started(FOUR, first))
+    assert finding is not None
+    assert finding.severity == severity
+
+
 def test_a_late_first_batch_is_told_with_its_share_of_the_epoch() -> None:
     """3 s before the first batch of an epoch of 13 s are told; 0.2 s are not, and workers that are kept have none."""
     finding = epoch_findings.start_up(started(FOUR, 3.0))

@@ -526,6 +526,8 @@ def test_samples_that_were_never_loaded_are_named_where_others_failed() -> None:
     assert found(concluded([*whole, failed]), "LT033") is None
     other = replace(failed, failure_kind="shm_full")
     assert found(concluded([*records, other]), "LT033") is None
+    well = replace(failed, failure_evidence=FailureEvidence(alone=Alone(loaded=64, all_well=True)))
+    assert found(concluded([*records, well]), "LT033") is None, "all of its samples load without a worker"
 
 
 def test_a_limit_that_decided_is_told_as_that() -> None:

@@ -10,6 +10,8 @@ from loadtune.units import format_bytes, format_decimal, format_seconds, format_
 
 TELLING = 0.1
 """Share of an epoch from which its start or its end is worth a word."""
+MOST_OF_IT = 0.5
+"""Of an epoch: from this share on its start is a warning."""
 
 
 def start_up(case: Case) -> Finding | None:
@@ -26,7 +28,7 @@ def start_up(case: Case) -> Finding | None:
     )
     return Finding(
         code="LT025",
-        severity="info",
+        severity="warning" if share >= MOST_OF_IT else "info",
         message=f"{format_seconds(parts.first)} of an epoch of {epoch} ({format_share(share, 0)}) pass before its "
         f"first batch is there{anew}",
         advice=advice,

@@ -34,7 +34,7 @@ def seen_share(records: Iterable[TrialRecord]) -> float | None:
 def finding(case: Case) -> Finding | None:
     """Return LT033 where trials failed on a sample, and the choice went well without having loaded all."""
     row, samples = case.row(case.choice.chosen), case.probe.dataset_samples
-    failed = [record for record in case.records if record.failure_kind in OF_A_SAMPLE]
+    failed = [r for r in case.records if r.failure_kind in OF_A_SAMPLE and not _loads_alone(r)]
     if row is None or samples is None or not failed:
         return None
     trials = by_group(case.records).get(group_of(row.config), [])
@@ -53,6 +53,12 @@ def finding(case: Case) -> Finding | None:
         "known of the failures",
         numbers={"failed_trials": float(len(failed)), "seen_share": share, "samples_not_loaded": float(missed)},
     )
+
+
+def _loads_alone(record: TrialRecord) -> bool:
+    """Return whether all samples of the failing batch loaded without a worker: then no sample is to blame."""
+    alone = record.failure_evidence.alone if record.failure_evidence is not None else None
+    return alone is not None and alone.all_well
 
 
 def _named(failed: Iterable[TrialRecord]) -> str:

@@ -107,7 +107,7 @@ def gain_sentence(result: RunResult) -> str | None:
         return f"The gain{over} against {name} is {unknown_words(gain)}; {steady}."
     if not is_told(gain):
         return f"{number} the rate{over} of {name}: no change beyond the noise."
-    first = "" if _both_measured_again(result) else ", which too few fresh trials of both confirm"
+    first = "" if _both_measured_again(result) else ", not confirmed: too few fresh trials of both"
     return f"{number} the rate{over} of {name}{first}; {steady}."
 
 

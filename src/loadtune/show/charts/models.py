@@ -168,7 +168,7 @@ def draw_time(chart: Models) -> str:
         }
         for point in chart.points
     ]
-    drawn = _scatter(rows, x="KBT/W (s)", y="epoch measured (s)", reference="perfect sharing", diagonal=True)
+    drawn = _scatter(rows, x="KBT/W (s)", y="epoch (s)", reference="perfect sharing", diagonal=True)
     return to_svg(drawn, "Epoch measured against KBT shared over the workers")
 
 
