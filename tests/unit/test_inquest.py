@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import signal
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
 from factories import make_probe, make_request
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import Consumer
 from loadtune.errors import TargetError
 from loadtune.measure.alone import Suspects
 from loadtune.record.failure import Alone, Failure
@@ -38,7 +41,7 @@ from loadtune.run.spare import Spare
 from loadtune.run.stands import Silence, Stand
 from loadtune.run.supervisor import Supervisor
 from loadtune.run.trial_host import _AskingObserver
-from loadtune.run.watch import Patience, RunningTrial
+from loadtune.run.watch import Patience, RunningTrial, first_batch_seconds
 
 CONFIG = LoaderConfig.normalised(batch_size=8, num_workers=2)
 REQUEST = make_request(CONFIG)
@@ -125,7 +128,7 @@ class ScriptedSupervisor(Supervisor):
         self._cold = None
         self._clock = host.line.clock
         self._root = Path("/")
-        self._timeout = 60.0
+        self._timeout, self._budget = 60.0, math.inf
         self._scene = Scene()
         self._device = DeviceMemory(None)
         self.probe = make_probe()
@@ -375,3 +378,21 @@ def test_time_in_which_nobody_watched_makes_no_trial_hang(answers: list[Message]
     if not answers:
         assert "no batch in 5 s" in outcome.reason
         assert host.line.now > 90.0 + 4.0
+
+
+@pytest.mark.parametrize(
+    ("config", "step", "seconds"),
+    [
+        ({"batch_size": 64}, None, 20.0),
+        ({"batch_size": 64, "num_workers": 2, "multiprocessing_context": "fork"}, None, 20.0),
+        ({"batch_size": 512}, None, 51.2),
+        ({"batch_size": 64}, "model", math.inf),
+        ({"batch_size": 64, "num_workers": 2, "multiprocessing_context": "spawn"}, None, math.inf),
+        ({"batch_size": None}, None, math.inf),
+    ],
+)
+def test_a_first_batch_has_the_time_that_is_explained(config: dict[str, Any], step: str | None, seconds: float) -> None:
+    """A third of 60 s, or ten batches of 10 ms a sample; no bound where a step, or a start anew, comes before it."""
+    probe = make_probe(seconds_per_sample=0.01, isolation="fork", default_start_method="fork")
+    asked = dataclasses.replace(make_request(LoaderConfig(**config)), consumer=Consumer(step=step))
+    assert first_batch_seconds(asked, probe, 60.0) == pytest.approx(seconds)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from loadtune.judge.case import Case
 from loadtune.judge.choose import told_faster
 from loadtune.judge.gain import gain_words
-from loadtune.judge.memory import needed_bytes
+from loadtune.judge.memory import limited
 from loadtune.judge.reasons import apart
 from loadtune.judge.statistics import Difference
 from loadtune.record.results import TrialResult
@@ -53,14 +53,10 @@ def _faster(case: Case) -> dict[str, Difference]:
 
 def _excesses(case: Case, row: TrialResult) -> Iterator[tuple[str, str]]:
     """Return each limit that a row is over: what it needs against it, and the option that would allow that."""
-    memories = (
-        ("host", needed_bytes(row), case.limits.host_memory_bytes),
-        ("device", row.gpu_peak_bytes, case.limits.gpu_memory_bytes),
-    )
-    for name, needed, limit in memories:
-        if needed is not None and limit is not None and needed > limit:
-            words = f"{format_bytes(needed)} of {name} memory, over the limit of {format_bytes(limit)}"
-            option = "--host-memory" if name == "host" else "--gpu-memory"
+    for name, need, limit in limited(case.limits):
+        if (needed := need(row)) is not None and needed > limit:
+            words = f"{format_bytes(needed)} of {name}, over the limit of {format_bytes(limit)}"
+            option = "--host-memory" if name == "host memory" else "--gpu-memory"
             yield f"needs {words}", f"{option} {math.ceil(needed / MIB)}MiB"
     most, size = case.plan.limits.max_batch_size, row.batch_size
     if most is not None and size is not None and size > most:

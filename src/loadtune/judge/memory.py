@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from loadtune.record.results import MemoryLimits, TrialRecord, TrialResult
 
@@ -50,6 +51,19 @@ def needed_bytes(row: TrialResult) -> int | None:
     """
     known = [size for size in (row.host_peak_bytes, row.predicted_host_peak_bytes) if size is not None]
     return max(known) if row.host_peak_bytes is not None else None
+
+
+Need = Callable[[TrialResult], int | None]
+"""What a row takes of a memory, in bytes; None where it was not measured."""
+
+
+def limited(limits: MemoryLimits) -> tuple[tuple[str, Need, int], ...]:
+    """Return each memory that has a limit: its name, what a row is held against it by, and the limit in bytes."""
+    both: tuple[tuple[str, Need, int | None], ...] = (
+        ("host memory", needed_bytes, limits.host_memory_bytes),
+        ("device memory", attrgetter("gpu_peak_bytes"), limits.gpu_memory_bytes),
+    )
+    return tuple((name, need, limit) for name, need, limit in both if limit is not None)
 
 
 def host_peak_bytes(records: Sequence[TrialRecord]) -> int | None:

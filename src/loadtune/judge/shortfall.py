@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from loadtune.judge.choose import judged_rate
 from loadtune.judge.lack import Lack
-from loadtune.judge.memory import needed_bytes
+from loadtune.judge.memory import limited, needed_bytes
 from loadtune.judge.reasons import label, rate_text
 from loadtune.record.results import MemoryLimits, TrialResult
 from loadtune.units import format_bytes
@@ -41,11 +41,7 @@ def shortfall(missing: Lack, limits: MemoryLimits, max_batch_size: int | None = 
         )
     least = min(ran, key=lambda row: (needed_bytes(row) or 0, row.gpu_peak_bytes or 0))
     best = max(ran, key=lambda row: judged_rate(row) or 0.0)
-    asked = [
-        f"{format_bytes(limit)} of {name}"
-        for limit, name in ((limits.host_memory_bytes, "host memory"), (limits.gpu_memory_bytes, "device memory"))
-        if limit is not None
-    ]
+    asked = [f"{format_bytes(limit)} of {name}" for name, _, limit in limited(limits)]
     if max_batch_size is not None:
         asked.append(f"batch {max_batch_size}")
     message = (

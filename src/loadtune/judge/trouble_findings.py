@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from loadtune.judge.case import Case
 from loadtune.judge.evidence import SPOILT
 from loadtune.judge.lack import by_cause, lack
-from loadtune.judge.memory import needed_bytes
+from loadtune.judge.memory import limited
 from loadtune.judge.reasons import counted, label
 from loadtune.judge.shortfall import shortfall
 from loadtune.judge.throttle import is_telling, throttled_share
@@ -41,14 +41,11 @@ def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
 
 def _which(first: TrialResult, rows: Sequence[TrialResult]) -> str:
     """Return the name of the first, or of the one group where they differ in ``drop_last`` alone."""
-    steady = {row.config.steady for row in rows}
     if len(rows) == 1:
         return label(first.config)
-    return (
-        f"{label(first.config.steady)}, with and without drop_last"
-        if len(steady) == 1
-        else (f"the first, {label(first.config)}")
-    )
+    if len({row.config.steady for row in rows}) == 1:
+        return f"{label(first.config.steady)}, with and without drop_last"
+    return f"the first, {label(first.config)}"
 
 
 def small_shared_memory(case: Case) -> Finding | None:
@@ -77,7 +74,11 @@ def over_limits(case: Case) -> Finding | None:
     if not out or case.choice.chosen is None:
         return None
     unknown = sum(row.within_limits is None for row in out)
-    memories = _exceeded(case, out)
+    memories = [
+        f"{format_bytes(limit)} of {name}"
+        for name, need, limit in limited(case.limits)
+        if any((size := need(row)) is None or size > limit for row in out)
+    ]
     most = case.plan.limits.max_batch_size
     too_large = most is not None and any((row.batch_size or 0) > most for row in out)
     limits = [*memories, *([f"batch {most}"] if too_large else [])]
@@ -90,19 +91,6 @@ def over_limits(case: Case) -> Finding | None:
         advice="within_limits in trials.csv names them; raise the limit to have them considered",
         numbers={"configurations": float(len(out))},
     )
-
-
-def _exceeded(case: Case, out: Sequence[TrialResult]) -> list[str]:
-    """Return the limits of memory that some of these are over, or may be where it could not be measured."""
-    memories = (
-        (case.limits.host_memory_bytes, "host memory", needed_bytes),
-        (case.limits.gpu_memory_bytes, "device memory", lambda row: row.gpu_peak_bytes),
-    )
-    return [
-        f"{format_bytes(limit)} of {name}"
-        for limit, name, needed in memories
-        if limit is not None and any((size := needed(row)) is None or size > limit for row in out)
-    ]
 
 
 def _count(configurations: int) -> str:

@@ -61,12 +61,12 @@ _WHY_SILENT = {
     "D": "waits in the kernel for a disk or a server",
     "Z": f"has ended by itself {WITHOUT_A_WORD}",
 }
+"""By the state of a process (proc(5)), why it tells nothing of where it stands."""
 _ENDED_IN_TIME = (
     "has ended, and the process itself stood in the shutdown of its workers: it waits there for one that goes on, or "
     "for a child that one has left"
 )
 """At the end of an epoch workers end with nothing to say, as they should."""
-"""By the state of a process (proc(5)), why it tells nothing of where it stands."""
 _DEAF = "does not answer: it blocks the signal that asks where it stands, or has a handler of its own for it"
 _REPLACED = "does not answer: it runs another program by now (os.exec), or has put the signal aside that asks it"
 

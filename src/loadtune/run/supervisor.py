@@ -26,10 +26,7 @@ from loadtune.run.host import TrialHost
 from loadtune.run.page_cache import ColdFiles
 from loadtune.run.protocol import RunTrial, Setup
 from loadtune.run.scene import Scene
-from loadtune.run.watch import STALL_WAITS, Patience, RunningTrial
-
-FIRST_BATCH_SHARE = 1 / 3
-"""Of the time budget: a trial that hangs before its first batch leaves the others the rest."""
+from loadtune.run.watch import Patience, RunningTrial, first_batch_seconds
 
 
 def _given(probe: Probe | None) -> Probe:
@@ -152,20 +149,11 @@ class Supervisor:
 
     def _trial(self, host: TrialHost, request: TrialRequest, ends: float) -> RunningTrial:
         """Begin to follow a trial: what its host took to be there is no time of its own, and is gone of the budget."""
-        patience = Patience(self._timeout, ends - self._clock(), self._first_batch_seconds(request.config))
+        first = first_batch_seconds(request, self.probe, self._budget)
+        patience = Patience(self._timeout, ends - self._clock(), first)
         return RunningTrial(
             host, self._device, patience=patience, clock=self._clock, scene=self._scene, config=request.config
         )
-
-    def _first_batch_seconds(self, config: LoaderConfig) -> float:
-        """Return how long a first batch may take: a share of the time budget, more where its samples explain that.
-
-        Workers that are not forked import everything anew, which may take as long: they have all of the timeout.
-        """
-        each, method = self.probe.seconds_per_sample, config.multiprocessing_context or self.probe.default_start_method
-        if each is None or config.batch_size is None or method != "fork" or self.probe.isolation != "fork":
-            return math.inf
-        return max(FIRST_BATCH_SHARE * self._budget, STALL_WAITS * config.batch_size * each)
 
     def _advice(self, failure: Failure | None, config: LoaderConfig, evidence: FailureEvidence | None) -> str | None:
         if failure is None or failure.kind is None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.plan import TrialRequest
 from loadtune.record.failure import Failure, FailureEvidence
-from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeasurement, SteadyMeasurement
+from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeasurement, Probe, SteadyMeasurement
 from loadtune.run import affinity, memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
@@ -44,6 +45,8 @@ STALL_SHARE = 1 / 3
 """Of the trial's timeout: when batches have come, none for longer is a stall."""
 STALL_WAITS = 10
 """Nor is it a stall before so many times the longest wait for a batch in this trial, the first one's included."""
+FIRST_BATCH_SHARE = 1 / 3
+"""Of the time budget: a trial that hangs before its first batch leaves the others the rest."""
 _STACKS_KEPT = 16_000
 
 
@@ -61,6 +64,20 @@ class Patience:
     def seconds(self) -> float:
         """What comes first."""
         return min(self.timeout_seconds, self.within_seconds)
+
+
+def first_batch_seconds(request: TrialRequest, probe: Probe, budget_seconds: float) -> float:
+    """Return how long a first batch may take: a share of the time budget, more where its samples explain that.
+
+    All of the timeout have workers that are not forked, which import everything anew, and trials with a training step,
+    which is timed by itself before the loader is started.
+    """
+    config = request.config
+    each, method = probe.seconds_per_sample, config.multiprocessing_context or probe.default_start_method
+    is_forked = method == "fork" and probe.isolation == "fork"
+    if each is None or config.batch_size is None or not is_forked or request.consumer.step is not None:
+        return math.inf
+    return max(FIRST_BATCH_SHARE * budget_seconds, STALL_WAITS * config.batch_size * each)
 
 
 class OwnTime:

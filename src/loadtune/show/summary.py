@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Literal
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
-from loadtune.judge.memory import needed_bytes
+from loadtune.judge.memory import limited, needed_bytes
 from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted, is_torchs_own
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status, TrialResult
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -215,18 +213,14 @@ def _unmet(result: RunResult) -> list[str]:
     A memory of which something measured needs no more than the limit is not what is short, and is left out.
     """
     over = lack(result.trials, result.plan, result.probe).over
-    needs: tuple[tuple[str, Callable[[TrialResult], int | None], int | None], ...] = (
-        ("host", needed_bytes, result.limits.host_memory_bytes),
-        ("device", attrgetter("gpu_peak_bytes"), result.limits.gpu_memory_bytes),
-    )
     sentences = []
-    for name, need, limit in needs:
+    for name, need, limit in limited(result.limits):
         known = [(size, place) for place, row in enumerate(over) if (size := need(row)) is not None]
-        if limit is None or not known or min(known)[0] <= limit:
+        if not known or min(known)[0] <= limit:
             continue
         size, place = min(known)
         sentences.append(
-            f"The least {name} memory needed was {format_bytes(size)}, with {config_words(over[place].config)}; "
+            f"The least {name} needed was {format_bytes(size)}, with {config_words(over[place].config)}; "
             f"the limit is {format_bytes(limit)}."
         )
     return sentences
