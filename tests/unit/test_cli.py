@@ -356,7 +356,7 @@ def test_a_sweep_leaves_its_run(empty_folder: Path, monkeypatch: pytest.MonkeyPa
     sweep = scripted(monkeypatch, make_result())
     assert main(["sweep", "--output", "runs/first", "--export-markdown", "table.md"]) == 0
     printed = capsys.readouterr()
-    assert f"Pick: {headline(make_result())}" in " ".join(printed.out.split())
+    assert f"Best guess: {headline(make_result())}" in " ".join(printed.out.split())
     assert "Wrote runs/first/\nWrote table.md\n" in printed.out
     assert printed.err == ""
     files = {path.name for path in (empty_folder / "runs" / "first").iterdir()}
@@ -388,7 +388,7 @@ def test_an_export_to_stdout_stands_alone(empty_folder: Path, monkeypatch: pytes
     assert main(["sweep", "--export-json", "-"]) == 0
     printed = capsys.readouterr()
     assert msgspec.json.decode(printed.out)["schema"] == "loadtune.run/1"
-    assert f"Pick: {headline(make_result())}" in " ".join(printed.err.split())
+    assert f"Best guess: {headline(make_result())}" in " ".join(printed.err.split())
     assert len(list((empty_folder / "reports").iterdir())) == 1
 
 

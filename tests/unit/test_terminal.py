@@ -79,7 +79,7 @@ def test_no_line_ends_in_blanks(width: int) -> None:
 
 def test_a_row_of_leaders_stands_for_both_values_of_drop_last() -> None:
     """No row of the table names drop_last, which others of the same trials would not; the pick's own line does."""
-    table, _, below = printed(make_result(), 200).partition("Pick: ")
+    table, _, below = printed(make_result(), 200).partition("Best guess: ")
     assert "drop_last" not in table
     assert below.startswith("2 workers, batch 256, drop_last: ")
     leading = page.render(make_result()).split("The leaders</h2>")[1].split("</section>")[0]
@@ -99,10 +99,10 @@ def test_what_percentages_are_of_is_said_where_an_epoch_is_known() -> None:
 
 def test_columns_go_before_a_cell_wraps() -> None:
     """At 80 columns with wide intervals the epoch makes room, and what a row is stands on one line."""
-    wide = {"samples_per_second_low": 1400.0, "samples_per_second_high": 16300.0}
+    wide = {"samples_per_second_low": 1400.0, "samples_per_second_high": 16300.0, "epoch_samples_per_second": 1400.0}
     rows = (dataclasses.replace(row, **wide) for row in make_result().trials)
     result = dataclasses.replace(make_result(), fastest=make_result().best)
-    for row in (table := printed(with_trials(result, tuple(rows)), 80).partition("Pick: ")[0]).splitlines():
+    for row in (table := printed(with_trials(result, tuple(rows)), 80).partition("Best guess: ")[0]).splitlines():
         assert not row.startswith(" " * 40)
     assert "pick, fastest" in table
 
@@ -111,7 +111,7 @@ def test_the_result_says_what_to_do() -> None:
     """Pick, interval, reason, gain, fastest, limit, code, models, findings and cost are all there."""
     text = printed(make_result(), 200)
     for words in (
-        "Pick: 2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)",
+        "Best guess: 2 workers, batch 256, drop_last: 2,835 ± 31 samples/s (95 %)",
         "Batch 512 is no faster (+0.8 %, within noise)",
         "1.86 ± 0.04 × the rate over an epoch of torch's defaults (0 workers, batch 64)",
         "Fastest: 2 workers, batch 512",

@@ -254,7 +254,7 @@ def test_no_steady_state_is_reported() -> None:
 @pytest.mark.parametrize(
     ("others", "load", "advised"),
     [
-        (1.2, 0.0, "other work took 1.2 of the 2 usable CPUs during these trials: close other programs"),
+        (1.2, 0.0, "other programs were at work during these trials: close them"),
         (0.0, 3.4, "a cache is still filling"),
         (None, 3.4, "close other programs: the load average was 3.4 on 2 usable CPUs"),
     ],

@@ -147,7 +147,12 @@ def _choice(
 ) -> Choice:
     ids = tuple(dict.fromkeys([*(row.config_id for row in tied), chosen.config_id]))
     marked = [
-        replace(row, tied_with_best=True, chosen=row.config_id == chosen.config_id) if row.config_id in ids else row
+        replace(
+            row,
+            tied_with_best=row.config_id in ids,
+            chosen=row.config_id == chosen.config_id,
+            rate_over_pick=_over(game, row.config_id, chosen.config_id),
+        )
         for row in judged
     ]
     return Choice(
@@ -156,7 +161,7 @@ def _choice(
         fastest=fastest.config_id,
         baseline=baseline,
         tied=ids,
-        gain=_gain(game, chosen.config_id, baseline),
+        gain=_over(game, chosen.config_id, baseline),
         behind_chosen=game.against(fastest.config_id, chosen.config_id),
         ahead_of_chosen=_ahead((row for row in judged if row.within_limits), game, chosen),
         over_limits=_ahead((row for row in judged if row.within_limits is False), game, chosen),
@@ -170,10 +175,11 @@ def _ahead(rows: Iterable[TrialResult], game: Contest[str], chosen: TrialResult)
     return {key: game.against(key, chosen.config_id) for key in ids if key in game.table}
 
 
-def _gain(game: Contest[str], chosen: str, baseline: str | None) -> Interval | None:
-    if baseline is None or baseline not in game.table:
+def _over(game: Contest[str], row: str, other: str | None) -> Interval | None:
+    """Return the ratio of two rows' rates; None where one of them has none."""
+    if other is None or row not in game.table or other not in game.table:
         return None
-    return Interval(estimate=1.0, low=1.0, high=1.0) if chosen == baseline else game.against(chosen, baseline).ratio()
+    return Interval(estimate=1.0, low=1.0, high=1.0) if row == other else game.against(row, other).ratio()
 
 
 def told_faster(ahead: Difference, tie: float) -> bool:

@@ -135,14 +135,14 @@ def unsteady(case: Case) -> Finding | None:
 
 
 def _settling(case: Case, trials: Sequence[TrialRecord]) -> str:
-    """Return what would make these trials steady: quiet where other work was seen, else time."""
+    """Return what would make these trials steady: quiet where other work was seen, else time.
+
+    How much the other work took is told once, of all trials, by LT034.
+    """
     cpus = case.environment.usable_cpus
     taken = [cores for trial in trials if (cores := taken_cores(trial)) is not None]
     if taken and plain.median(taken) >= TELLING_WORK * cpus:
-        return (
-            f"other work took {format_cpus(plain.median(taken))} of the {format_cpus(cpus)} usable CPUs during these "
-            "trials: close other programs, and measure again"
-        )
+        return "other programs were at work during these trials: close them, and measure again"
     if not taken and is_loaded(case):
         return quiet_words(case)
     return (

@@ -413,6 +413,8 @@ class TrialResult:
     """Waits at the shares of ``WAIT_SHARES``, medians over the trials that the rate rests on. JSON only."""
     looks: tuple[MemoryLook, ...] = ()
     """Memory as it was seen in the trial with the highest peak, at most ``LOOKS_KEPT`` times. JSON only."""
+    rate_over_pick: Interval | None = None
+    """The rate that it is judged by (over an epoch where N is known) over the pick's, paired. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:
@@ -454,6 +456,7 @@ JSON_ONLY_FIELDS = (
     "runs",
     "batch_wait_quantiles_seconds",
     "looks",
+    "rate_over_pick",
 )
 CSV_COLUMNS = tuple(name for name in TrialResult.__dataclass_fields__ if name not in JSON_ONLY_FIELDS)
 

@@ -14,18 +14,26 @@ from loadtune.units import format_estimate
 
 LEADERS = 8
 """Rows of the table of leaders."""
+TIED, UNTOLD, AHEAD = "tied", "not told apart", "looks faster"
+_MARKS = {
+    TIED: "Tied: counts as no slower than the fastest; the cheapest of {which} is the pick.",
+    UNTOLD: "Not told apart: this noise leaves open whether it is slower than the pick.",
+    AHEAD: "Looks faster: but was not measured again, or not asked for.",
+}
 SAME = 1 + 1e-9
 """Rates that are further apart than by this factor differ by more than rounding."""
 
 
 def leaders(result: RunResult, count: int = LEADERS) -> tuple[TrialResult, ...]:
-    """Return the rows worth comparing: the pick, then by rate; the fastest and the baseline are always among them.
+    """Return the rows worth comparing: the pick, then by the rate that rows are compared by.
+
+    The fastest and the baseline are always among them.
 
     Rows that differ in ``drop_last`` alone share their steady rate: one of them stands for both.
     """
     named = _named(result)
     picked = result.best.config_id if result.best is not None else None
-    rows = sorted(standing_trials(result), key=lambda row: (row.config_id != picked, -(row.samples_per_second or 0.0)))
+    rows = sorted(standing_trials(result), key=lambda row: (row.config_id != picked, -(judged_rate(row) or 0.0)))
     within = [row for row in rows if row.within_limits is not False or row.config_id in named]
     kept = {row.config_id for row in (within or rows)[:count]} | named
     return tuple(row for row in rows if row.config_id in kept)
@@ -46,7 +54,7 @@ def row_settings(row: TrialResult) -> str:
 
 def notes(result: RunResult) -> tuple[str, ...]:
     """Return what to know of the table of leaders, each a sentence."""
-    return tuple(filter(None, (epoch_sentence(result), earlier_sentence(result))))
+    return tuple(filter(None, (epoch_sentence(result), marks_sentence(result), earlier_sentence(result))))
 
 
 def epoch_sentence(result: RunResult) -> str | None:
@@ -60,6 +68,20 @@ def epoch_sentence(result: RunResult) -> str | None:
         "Rates are steady ones, and on one scale: what slowed all trials of a block is taken out. Configurations are "
         "compared, in percent too, by their rates over an epoch, start-up and tail included."
     )
+
+
+def marks_sentence(result: RunResult) -> str | None:
+    """Return what the marks of the table say of a row beside the pick, as far as they occur in it."""
+    if result.best is None:
+        return None
+    rows = leaders(result)
+    marked = {mark for row in rows for mark in marks(result, row)}
+    row = result.trial(result.best.config_id)
+    which = "those measured again" if row is not None and row.measured_again else "them"
+    said = [sentence.format(which=which) for mark, sentence in _MARKS.items() if mark in marked]
+    if said and all(row.rate_over_pick is not None for row in rows):
+        said.append("All others within the limits are told to be slower.")
+    return " ".join(said) or None
 
 
 def earlier_sentence(result: RunResult) -> str | None:
@@ -130,13 +152,15 @@ def looks_faster(result: RunResult) -> tuple[TrialResult, ...]:
 
 
 def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
-    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, or what is the matter with it."""
-    picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
+    """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, or what is the matter with it.
+
+    None is called the fastest where another looks faster, as what was not measured again may.
+    """
+    fastest = None if looks_faster(result) else result.fastest
+    picks = (("pick", result.best), ("fastest", fastest), ("baseline", result.baseline))
     names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
-    if "fastest" in names and looks_faster(result):
-        names[names.index("fastest")] = "fastest again"
-    if trial.tied_with_best and "pick" not in names:
-        names.append("tied")
+    if "pick" not in names:
+        names += _beside_pick(result, trial)
     if trial.within_limits is False:
         names.append("over the limit")
     if is_telling(trial.throttled_share):
@@ -144,6 +168,16 @@ def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
     if is_repeating(trial.unique_share):
         names.append("duplicates")
     return tuple(names)
+
+
+def _beside_pick(result: RunResult, trial: TrialResult) -> list[str]:
+    """Return how a row that is not the pick stands beside it; nothing where it is told to be slower."""
+    if trial.tied_with_best:
+        return [TIED]
+    over = trial.rate_over_pick
+    if over is None or trial.within_limits is False or over.high <= 1 - result.plan.tie:
+        return []
+    return [AHEAD if over.low > 1 else UNTOLD]
 
 
 def trial_rate(trial: TrialResult, unit: str = "") -> str:

@@ -12,7 +12,7 @@ from loadtune.judge.lack import lack
 from loadtune.judge.memory import limited, needed_bytes
 from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted, is_torchs_own
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status
+from loadtune.record.results import Environment, Finding, MemoryLimits, Pick, RunResult, Status
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -43,7 +43,8 @@ def standing(result: RunResult) -> Literal["none", "kept", "told", "guess"]:
         return "none"
     if _picked_baseline(result):
         return "kept"
-    return "told" if result.gain is None or is_told(result.gain) else "guess"
+    is_sure = result.gain is None or (is_told(result.gain) and _both_measured_again(result))
+    return "told" if is_sure else "guess"
 
 
 def headline(result: RunResult) -> str:
@@ -144,6 +145,19 @@ def fastest_sentence(result: RunResult) -> str | None:
     return f"{name}: {config_words(fastest.config)}, {estimate_words(fastest)}{memory}."
 
 
+def training_sentence(result: RunResult) -> str | None:
+    """Return that another batch size changes the training too, where the pick's is not the baseline's."""
+    if result.best is None or result.baseline is None:
+        return None
+    size, usual = result.best.config.batch_size, result.baseline.config.batch_size
+    if size is None or usual is None or size == usual:
+        return None
+    return (
+        f"Batch {size:,} in place of {usual:,} changes training, not loading alone: the learning rate has to be looked "
+        f"at again. --batch-size {usual} finds the best settings with {usual:,}."
+    )
+
+
 def step_sentence(result: RunResult) -> str | None:
     """Return whether the pick keeps a step of a fixed time fed; None without a step."""
     row = result.trial(result.best.config_id) if result.best is not None else None
@@ -165,6 +179,7 @@ def verdict_sentences(result: RunResult) -> tuple[str, ...]:
         gain_sentence(result),
         step_sentence(result),
         fastest_sentence(result),
+        training_sentence(result),
     )
     return tuple(sentence for sentence in sentences if sentence)
 
@@ -185,7 +200,20 @@ def epoch_sentence(result: RunResult) -> str | None:
     if trial.epoch_samples_per_second >= TELLING_EPOCH_LOSS * trial.samples_per_second:
         return None
     took = f" ({format_seconds(trial.epoch_seconds)})" if trial.epoch_seconds is not None else ""
-    return f"Over a whole epoch, start-up and tail included: {format_rate(trial.epoch_samples_per_second)}{took}."
+    start = next((finding for finding in result.findings if finding.code == "LT025"), None)
+    spared = f" {_start_words(result, start)}" if start is not None and trial.num_workers else ""
+    rate = format_rate(trial.epoch_samples_per_second)
+    return f"Over a whole epoch, start-up and tail included: {rate}{took}.{spared}"
+
+
+def _start_words(result: RunResult, start: Finding) -> str:
+    """Return how much of an epoch is the start of its workers, and what would spare it."""
+    share = format_share(start.numbers["share"], 0)
+    unknown = "" if any(row.persistent_workers for row in result.trials) else ", which was not measured,"
+    return (
+        f"Workers that start anew take {share} of it; persistent_workers=True{unknown} spares that from the second "
+        f"epoch on ({start.code})."
+    )
 
 
 def limit_sentences(result: RunResult) -> tuple[str, ...]:
@@ -232,7 +260,17 @@ def cost_sentence(result: RunResult) -> str:
     statuses = Counter(OUTCOMES[trial.status] for trial in result.trials)
     parts = [f"{format_count(statuses[name])} {name}" for name in OUTCOMES.values() if statuses[name]]
     of_them = f": {', '.join(parts)}" if len(parts) > 1 or not statuses[OUTCOMES["ok"]] else ""
-    return f"{took}; {counted(len(result.trials), 'configuration')}{of_them}."
+    return f"{took}; {counted(len(result.trials), 'configuration')}{_pairs_words(result)}{of_them}."
+
+
+def _pairs_words(result: RunResult) -> str:
+    """Return how many rows differ from another in ``drop_last`` alone, as trials are fewer than rows for that."""
+    loaders = Counter(row.config.steady for row in result.trials)
+    paired = sum(count for count in loaders.values() if count > 1)
+    if not paired:
+        return ""
+    them = "" if paired == len(result.trials) else f"{format_count(paired)} of them "
+    return f" ({them}in pairs that share their trials, with and without drop_last)"
 
 
 def cache_words(result: RunResult) -> str:
