@@ -27,9 +27,10 @@ def test_the_heat_map_has_a_cell_for_each_pair() -> None:
     assert (cells["32", "4"].mark, cells["32", "4"].label) == ("failed", "failed")
     assert cells["128", "4"].mark == "over"
     assert max(cell.shade for cell in chart.cells) <= heat.DARKEST
-    assert "Hatched are 3 of 20 cells, which have no number" in chart.says
+    assert "Hatched without a number are 3 of 20 cells: each says what became of it" in chart.says
+    assert "trials failed" not in chart.says, "two cells that failed show no pattern among 20"
     # A batch size may be what is over: cells do not say which limit.
-    assert chart.says.endswith("2 are over a limit.")
+    assert chart.says.endswith("Hatched with a number are 2, over a limit.")
     assert heat.words_of(cells["128", "4"]).endswith(", over the limit")
 
 
@@ -43,6 +44,39 @@ def test_a_row_that_failed_has_no_rate_in_the_heat_map() -> None:
     chart = heat.heat_map(with_trials(make_result(), rows))
     assert chart is not None
     assert [cell.label for cell in chart.cells] == ["hung", "200"]
+
+
+def test_the_heat_map_says_what_the_failed_cells_have_in_common() -> None:
+    """All cells with 3 or 4 workers failed: that is said with the words of LT008, and what was not run has no part."""
+    rows = [
+        make_trial(
+            LoaderConfig(batch_size=batch, num_workers=workers, pin_memory=pinned),
+            100.0,
+            status="failed" if workers >= 3 else "interrupted" if batch == 256 else "ok",
+        )
+        for batch in (64, 128, 256)
+        for workers in range(5)
+        for pinned in (False, True)
+    ]
+    chart = heat.heat_map(with_trials(make_result(), tuple(rows)))
+    assert chart is not None
+    assert chart.says.endswith(
+        "Hatched without a number are 9 of 15 cells: each says what became of it, and all trials say why. Of the cells "
+        "whose trials failed, all have 3 or 4 workers, and the 6 that gave a number have 0 to 2."
+    )
+
+
+def test_a_cell_says_its_failure_before_what_was_not_run_in_it() -> None:
+    """A cell whose first row was not reached and whose second failed is called failed."""
+    config = LoaderConfig(batch_size=64, num_workers=2)
+    rows = (
+        make_trial(config, 100.0, status="interrupted"),
+        make_trial(dataclasses.replace(config, pin_memory=True), 100.0, status="failed"),
+        make_trial(LoaderConfig(batch_size=64), 200.0),
+    )
+    chart = heat.heat_map(with_trials(make_result(), rows))
+    assert chart is not None
+    assert [cell.label for cell in chart.cells] == ["200", "failed"]
 
 
 def test_the_front_is_ordered_by_memory_and_the_limit_is_drawn() -> None:

@@ -414,8 +414,73 @@ def test_a_failed_pair_is_named_as_one() -> None:
     records = [a_record(GRID[1], order=99, status="failed", drop_last=(False, True))]
     finding = found(concluded([*verified({BASE: (1000.0,) * 3}), *records], configs=(BASE, *pair)), "LT008")
     assert finding is not None
-    assert "2 of 3 configurations" in finding.message
+    assert finding.message.startswith(
+        "2 of 3 configurations (1 trial, shared with and without drop_last) gave no usable"
+    )
     assert "1 worker, batch 64, with and without drop_last: a worker raised" in finding.message
+
+
+def message_of_failures(
+    grid: tuple[LoaderConfig, ...], failed: list[TrialRecord], *, untried: tuple[LoaderConfig, ...] = ()
+) -> str:
+    """LT008 where these trials failed, the rest of the grid went well and the untried were not reached."""
+    spoilt = {record.config for record in failed}
+    rates = {config: (1000.0,) for config in grid if config.steady not in spoilt and not config.drop_last}
+    told = found(concluded([*verified(rates), *failed], configs=(*grid, *untried)), "LT008")
+    assert told is not None
+    return told.message
+
+
+def test_what_sets_failed_configurations_apart_is_told_with_their_trials() -> None:
+    """Of 20 rows all 8 with 3 or 4 workers failed, in 4 trials; those that were not reached are on neither side."""
+    pairs = [(batch, workers) for batch in (64, 128) for workers in range(5)]
+    grid = tuple(
+        LoaderConfig(batch_size=batch, num_workers=workers, drop_last=drop)
+        for batch, workers in pairs
+        for drop in (False, True)
+    )
+    failed = [
+        a_record(LoaderConfig(batch_size=batch, num_workers=workers), order=90 + place, status="failed")
+        for place, (batch, workers) in enumerate(pairs)
+        if workers >= 3
+    ]
+    failed = [replace(record, drop_last=(False, True)) for record in failed]
+    untried = (LoaderConfig(batch_size=32, num_workers=4), LoaderConfig(batch_size=32))
+    assert message_of_failures(grid, failed, untried=untried) == (
+        "8 of 22 configurations (4 trials, shared with and without drop_last) gave no usable number (failed, "
+        "worker_error); all have 3 or 4 workers, and the 12 that gave a number have 0 to 2; "
+        "the first, 3 workers, batch 64: a worker raised"
+    )
+
+
+def test_a_row_that_failed_twice_is_told_with_both_trials() -> None:
+    """One configuration whose two trials failed is one of three, with its trials counted."""
+    failed = [a_record(GRID[1], order=90 + place, status="failed") for place in range(2)]
+    told = message_of_failures(GRID, failed)
+    assert told.startswith("1 of 3 configurations (2 trials) gave no usable number (failed, worker_error); 1 worker")
+
+
+def test_what_was_refused_has_no_pattern() -> None:
+    """Rows that were refused were not tried: neither a pattern nor trials are told of them."""
+    grid = tuple(LoaderConfig(batch_size=size, num_workers=2) for size in (32, 64, 128, 256, 512, 1024))
+    refused = [a_record(config, order=90 + place, status="refused") for place, config in enumerate(grid[3:])]
+    told = message_of_failures(grid, refused)
+    assert told.endswith("(refused, worker_error); the first, 2 workers, batch 256: a worker raised")
+
+
+def test_rows_that_failed_otherwise_are_on_neither_side_of_a_pattern() -> None:
+    """Of all rows with workers some hung and others raised: each cause is held against what gave a number alone."""
+    grid = tuple(LoaderConfig(batch_size=32 * size, num_workers=count) for size in (1, 2, 3, 4) for count in (0, 1, 2))
+    statuses = {1: "hung", 2: "failed"}
+    failed = [
+        a_record(config, order=90 + place, status=statuses[config.num_workers])
+        for place, config in enumerate(grid)
+        if config.num_workers
+    ]
+    records = [*verified({config: (1000.0,) for config in grid if not config.num_workers}), *failed]
+    told = [one.message for one in concluded(records, configs=grid).findings if one.code == "LT008"]
+    assert len(told) == 2
+    assert all("; all have workers, and the 4 that gave a number have none; " in message for message in told)
 
 
 def test_limits_are_named() -> None:

@@ -10,7 +10,10 @@ from loadtune.judge.epoch import epoch_rate, steady_rate
 from loadtune.judge.statistics import Repeat, window_noise
 from loadtune.record.results import Probe, TrialRecord
 
-SPOILT = ("failed", "hung", "refused")
+FAILED = ("failed", "hung")
+"""What a trial is that was run and went wrong; one that was refused was not run."""
+
+SPOILT = (*FAILED, "refused")
 """A configuration with one such trial is never chosen, whatever its other trials gave."""
 
 MIN_FRESH = 2

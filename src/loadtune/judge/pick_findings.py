@@ -7,6 +7,7 @@ import math
 from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
 from loadtune.judge.choose import judged_rate
+from loadtune.judge.evidence import FAILED
 from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import Finding, Interval, Severity, TrialResult
@@ -68,7 +69,7 @@ def _is_open(case: Case) -> bool:
     chosen = case.row(case.choice.chosen)
     best = judged_rate(chosen) if chosen is not None else None
     return any(
-        row.status in ("failed", "hung")
+        row.status in FAILED
         or is_repeating(row.unique_share)
         or (best is not None and row.within_limits is True and (judged_rate(row) or 0.0) > (1 + case.plan.tie) * best)
         for row in case.choice.rows

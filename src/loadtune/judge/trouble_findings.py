@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from loadtune.judge.case import Case
-from loadtune.judge.evidence import SPOILT
+from loadtune.judge.evidence import FAILED, SPOILT
+from loadtune.judge.failure_pattern import failure_pattern
 from loadtune.judge.lack import by_cause, lack
 from loadtune.judge.memory import limited
 from loadtune.judge.reasons import counted, label
@@ -32,11 +33,29 @@ def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
     return Finding(
         code="LT008",
         severity="info" if first.status == "refused" else "warning",
-        message=f"{len(rows):,} of {counted(len(case.choice.rows), 'configuration')} gave no usable number ({how}); "
-        f"{_which(first, rows)}: {first.failure_reason or 'no reason is known'}",
+        message=f"{len(rows):,} of {counted(len(case.choice.rows), 'configuration')}{_trials(case, rows)} gave no "
+        f"usable number ({how}); {_common(case, rows)}{_which(first, rows)}: "
+        f"{first.failure_reason or 'no reason is known'}",
         advice="; ".join([*own, f"{general}, and failure_reason in trials.csv says what happened"]),
         numbers={"configurations": float(len(rows))},
     )
+
+
+def _trials(case: Case, rows: Sequence[TrialResult]) -> str:
+    """Return how many trials failed, where they are not as many as the rows that they speak for."""
+    orders = {order for row in rows for order in row.order}
+    tried = sum(record.order in orders and record.status in FAILED for record in case.records)
+    if tried in (0, len(rows)):
+        return ""
+    shared = "" if len({row.config.steady for row in rows}) == len(rows) else ", shared with and without drop_last"
+    return f" ({counted(tried, 'trial')}{shared})"
+
+
+def _common(case: Case, rows: Sequence[TrialResult]) -> str:
+    """Return the pattern of what was tried and failed; what was refused was not tried, and proves nothing."""
+    failed = [row.config for row in rows if row.status in FAILED]
+    pattern = failure_pattern(failed, [row.config for row in case.choice.rows if row.status == "ok"])
+    return f"{pattern}; " if pattern else ""
 
 
 def _which(first: TrialResult, rows: Sequence[TrialResult]) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from loadtune.describe.config import LoaderConfig
+from loadtune.judge.evidence import FAILED
+from loadtune.judge.failure_pattern import failure_pattern
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, batch_label, mark_of
 from loadtune.show.charts.svg import ACCENT, HATCH, INK, chart_of, letters, to_svg
@@ -57,7 +61,7 @@ def heat_map(result: RunResult) -> HeatMap | None:
         cells=cells,
         batches=tuple(dict.fromkeys(cell.batch for cell in cells)),
         workers=tuple(str(count) for count in sorted({workers for _, workers in keys})),
-        says=_heat_sentence(cells),
+        says=_heat_sentence(cells, _pattern(groups)),
     )
 
 
@@ -73,7 +77,8 @@ def _shade(share: float) -> float:
 
 def _heat_cell(trials: list[TrialResult]) -> HeatCell:
     measured = [trial for trial in trials if trial.status == "ok" and trial.samples_per_second is not None]
-    first = trials[0]
+    # A cell with a failure among what was not run says the failure.
+    first = next((trial for trial in trials if trial.status in FAILED), trials[0])
     where: dict[str, Any] = {"batch": batch_label(first), "workers": str(first.num_workers)}
     if not measured:
         return HeatCell(
@@ -84,7 +89,16 @@ def _heat_cell(trials: list[TrialResult]) -> HeatCell:
     return HeatCell(**where, samples_per_second=rate, label=format_number(rate), mark=mark_of(best))
 
 
-def _heat_sentence(cells: tuple[HeatCell, ...]) -> str:
+def _pattern(groups: Mapping[tuple[int | None, int], Sequence[TrialResult]]) -> str | None:
+    """Return what the cells have in common that were tried and have no number."""
+    places = {key: LoaderConfig(batch_size=key[0], num_workers=key[1]) for key in groups}
+    statuses = {key: {trial.status for trial in trials} for key, trials in groups.items()}
+    worked = [places[key] for key, seen in statuses.items() if "ok" in seen]
+    failed = [places[key] for key, seen in statuses.items() if "ok" not in seen and seen.intersection(FAILED)]
+    return failure_pattern(failed, worked)
+
+
+def _heat_sentence(cells: tuple[HeatCell, ...], pattern: str | None) -> str:
     measured = [(cell.samples_per_second, cell) for cell in cells if cell.samples_per_second is not None]
     rates = [rate for rate, _ in measured]
     top = max(measured, key=lambda pair: pair[0])[1]
@@ -94,11 +108,13 @@ def _heat_sentence(cells: tuple[HeatCell, ...]) -> str:
     over = sum(cell.mark == "over" for cell in cells)
     if without:
         of_all = f"{format_count(without)} of {format_count(len(cells))} cells"
-        where += f" Hatched are {of_all}, which have no number: each says why, and all trials say more."
+        where += f" Hatched without a number are {of_all}: each says what became of it, and all trials say why."
+    if pattern:
+        where += f" Of the cells whose trials failed, {pattern}."
     if len(cells) < len({cell.batch for cell in cells}) * len({cell.workers for cell in cells}):
         where += " A blank pair was not asked for."
     if over:
-        where += f" {format_count(over)} {'is' if over == 1 else 'are'} over a limit."
+        where += f" Hatched with a number {'is' if over == 1 else 'are'} {format_count(over)}, over a limit."
     return where
 
 
