@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ VAST_INTERVAL = 10.0
 """An interval whose upper end is more than this many times its lower one says nothing of the size."""
 UNKNOWN = "(not known at this noise)"
 
+_TIME_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 _NUMBER_AND_UNIT = re.compile(r"\s*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z%]*)\s*")
 
 
@@ -138,30 +140,50 @@ def format_bytes(count: float | None) -> str:
     return f"{size:.1f} TiB"
 
 
-def format_seconds(seconds: float | None) -> str:
-    """Return ``850 µs``, ``12.3 ms``, ``4.21 s``, ``3 min 12 s`` or ``5 h 02 min``."""
+def format_seconds(seconds: float | None, half_width: float = 0.0) -> str:
+    """Return ``850 µs``, ``12.3 ms``, ``4.21 s``, ``3 min 12 s`` or ``5 h 02 min``.
+
+    Beside the half-width of its interval in seconds a time has no more digits than that allows, ``4.2 s`` where it is
+    1 s.
+    """
     if seconds is None:
         return "–"
+    place = _last_place(seconds, half_width)
+    if place > 0:
+        seconds = round(seconds / 10**place) * 10**place
     if seconds >= 7200:  # noqa: PLR2004
         hours, minutes = divmod(round(seconds / 60), 60)
         return f"{hours} h {minutes:02d} min"
     if seconds >= 120:  # noqa: PLR2004
         minutes, rest = divmod(round(seconds), 60)
         return f"{minutes} min {rest:02d} s"
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+    for factor, unit in _TIME_UNITS:
         if seconds >= factor or unit == "µs":
-            return f"{_three_digits(seconds / factor)} {unit}"
+            return f"{_three_digits(seconds / factor, half_width / factor)} {unit}"
     raise AssertionError
 
 
-def format_rate(rate: float | None) -> str:
-    """Return ``3,032 samples/s``; three digits for rates below a hundred."""
-    return "–" if rate is None else f"{format_number(rate)} samples/s"
+def format_seconds_estimate(estimate: float, low: float | None, high: float | None) -> str:
+    """Return ``6.64 ± 0.12 ms``: a time with its interval, in the unit in which the estimate is short."""
+    factor, unit = next(((size, name) for size, name in _TIME_UNITS if estimate >= size), _TIME_UNITS[-1])
+    low, high = (None if end is None else end / factor for end in (low, high))
+    return format_estimate(estimate / factor, low, high, unit=unit)
 
 
-def format_number(value: float) -> str:
-    """Return ``3,032``, ``31.4`` or ``0.123``: thousands grouped, three digits where it is small."""
-    return f"{value:,.0f}" if abs(value) >= 100 else _three_digits(value)  # noqa: PLR2004
+def format_rate(rate: float | None, half_width: float = 0.0) -> str:
+    """Return ``3,032 samples/s``; three digits for rates below a hundred, and no more than a half-width allows."""
+    return "–" if rate is None else f"{format_number(rate, half_width)} samples/s"
+
+
+def format_number(value: float, half_width: float = 0.0) -> str:
+    """Return ``3,032``, ``31.4`` or ``0.123``: thousands grouped, three digits where it is small.
+
+    Beside the half-width of its interval a number has no more digits than that allows.
+    """
+    if abs(value) < 100:  # noqa: PLR2004
+        return _three_digits(value, half_width)
+    place = _last_place(value, half_width)
+    return _rounded(value, place) if place > 0 else f"{value:,.0f}"
 
 
 def format_count(count: int | None) -> str:
@@ -255,8 +277,14 @@ def _rounded(value: float, place: int) -> str:
     return f"{round(value / 10**place) * 10**place:,}" if place >= 0 else f"{value:,.{-place}f}"
 
 
-def _three_digits(value: float) -> str:
+def _three_digits(value: float, half_width: float = 0.0) -> str:
     if value == 0:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{digits}f}"
+    place = min(0, math.floor(math.log10(abs(value))) - 2)
+    return f"{value:.{-min(0, max(place, _last_place(value, half_width)))}f}"
+
+
+def _last_place(value: float, half_width: float) -> int:
+    """Return the power of ten at which ``value`` ends beside a half-width of two digits; one digit of it is kept."""
+    allowed = min(half_width / 10, abs(value)) if half_width > 0 else 0.0
+    return math.floor(math.log10(max(allowed, sys.float_info.min)))

@@ -133,7 +133,7 @@ def test_the_knob_says_where_more_stops_paying() -> None:
     """The sentence names the fewest workers within a tie of the best, and what going on does."""
     chart = knob.knob(make_result())
     assert chart is not None
-    reached = "With batch 256, 2 workers reach 2,835 samples/s, 1.79 × the rate at 0 workers"
+    reached = "With batch 256, 2 workers reach a steady 2,835 samples/s, 1.79 × the rate at 0 workers"
     assert chart.says == f"{reached}; going on to 4 workers loses 4.5 %."
 
 
@@ -144,7 +144,7 @@ def test_with_one_worker_count_the_batch_size_is_the_knob() -> None:
     assert chart is not None
     assert chart.name == "batch size"
     assert [point.knob for point in chart.points] == [32, 64, 128]
-    assert "batch 128 reaches 1,028 samples/s" in chart.says
+    assert "batch 128 reaches a steady 1,028 samples/s" in chart.says
 
 
 def test_the_models_are_the_documents() -> None:

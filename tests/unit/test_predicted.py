@@ -120,8 +120,8 @@ def test_outputs_have_the_predictions() -> None:
     print_result(result, console)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "model (95 %)" in shown
-    assert "The pipeline model predicts the measured rates" in shown
-    assert "pipeline model predicts the measured rates" in to_markdown(result)
+    assert "The pipeline model predicts the measured steady rates" in shown
+    assert "pipeline model predicts the measured steady rates" in to_markdown(result)
     page = render(result)
     assert "the model&#39;s (95 %)" in page
     assert "what bounds the pick" in page
@@ -132,7 +132,7 @@ def test_sentence() -> None:
     result = make_result()
     told = Model(median_abs_error=0.0312, p90_abs_error=0.0789, pick_bounded_by="cores")
     assert model_sentence(replace(result, model=told)) == (
-        "The pipeline model predicts the measured rates, each from the others, within 3.1 % in the median "
+        "The pipeline model predicts the measured steady rates, each from the others, within 3.1 % in the median "
         "(7.9 % for nine of ten); what bounds the pick: the cores."
     )
     assert model_sentence(replace(result, model=Model())) is None

@@ -16,6 +16,7 @@ from loadtune.measure.trial import _quantiles
 from loadtune.record.results import WAIT_SHARES, Finding, MemoryLook, MemoryMeasurement, RunResult, TrialRun
 from loadtune.show.charts import drift, knob, memory_seen, parallel, parts, waits, worth
 from loadtune.show.charts.common import thinned
+from loadtune.show.figures import figures
 from loadtune.show.linked import links
 from loadtune.units import format_seconds
 
@@ -207,3 +208,65 @@ def test_links_name_the_rows_of_a_mark() -> None:
     assert sorted(place for places in pairs for place in places) == sorted(
         number for number, row in enumerate(result.trials) if row.samples_per_second is not None
     )
+
+
+@pytest.mark.parametrize(
+    ("middle", "slow", "uneven"),
+    [(1.0, 1.5, False), (0.5, 2.0, False), (0.49, 1.0, True), (0.9, 2.01, True), (0.0, 0.0, True)],
+)
+def test_a_mean_is_called_so_where_batches_come_in_bursts(middle: float, slow: float, uneven: bool) -> None:  # noqa: FBT001 - a case
+    """A median wait below half of the mean, or a 95th percentile above twice of it, makes the mean "on average"."""
+    result = make_result()
+    assert result.best is not None
+    rows = tuple(
+        dataclasses.replace(
+            row, batch_wait_p50_seconds=middle * 256 / 2835, batch_wait_p95_seconds=slow * 256 / 2835, **interval
+        )
+        for row in result.trials
+        if row.config_id == result.best.config_id
+        for interval in [{"samples_per_second": 2835.0, "samples_per_second_low": 2800.0}]
+    )
+    chart = worth.worth(with_trials(result, rows))
+    assert chart is not None
+    every = "a batch comes every 90.3 ± 1.1 ms on average: by" if uneven else "a batch comes every 90.3 ± 1.1 ms: by"
+    assert every in chart.says
+
+
+def test_waits_that_were_not_kept_show_no_bursts() -> None:
+    """A row without quantiles of its waits says nothing of bursts."""
+    row = make_trial(LoaderConfig(batch_size=64), 100.0, batch_wait_p50_seconds=None, batch_wait_p95_seconds=None)
+    assert not worth.is_uneven(row, 0.64)
+
+
+def test_the_time_between_batches_has_its_interval() -> None:
+    """It is the batch over each end of the rate, in table and sentence, with no more digits than that allows."""
+    rows = tuple(
+        dataclasses.replace(
+            row, samples_per_second=8300.0, samples_per_second_low=6300.0, samples_per_second_high=10_300.0
+        )
+        for row in make_result().trials
+        if row.config_id in ("b256-w2-drop", "b64-w0")
+    )
+    chart = worth.worth(with_trials(make_result(), rows))
+    assert chart is not None
+    assert [row[1] for row in worth.worth_table(chart).rows] == ["30.8 ± 9.8 ms", "7.7 ± 2.4 ms"]
+    assert "that holds from 7.7 ± 2.4 ms on, for a step on 64 samples in place of 256." in chart.says
+    drawn = worth.draw_worth(chart)
+    assert ">120 ms<" in drawn
+    assert "at the steady rate (ms)" in drawn
+
+
+def test_every_chart_of_steady_rates_names_them_so() -> None:
+    """Axes, tables and sentences of the charts of rates say that they are steady: an epoch's are lower."""
+    shown = {figure.name: figure for figure in figures(make_detailed_result())}
+    for name in ("memory", "knob"):
+        assert "steady rate (samples/s)" in shown[name].svg
+    assert "predicted steady rate (samples/s)" in shown["model"].svg
+    assert "steady samples/s" in shown["knobs"].svg
+    assert shown["grid"].says.startswith("The steady rates differ by ")
+    assert shown["grid"].how_to_read.startswith("Steady samples per second in each cell")
+    assert "of the highest steady rate" in shown["memory"].says
+    for name in ("worth", "grid", "memory", "knob", "knobs", "model", "trust"):
+        figure = shown[name]
+        assert "steady" in " ".join(figure.table.header), name
+        assert "teady" in figure.how_to_read, name

@@ -35,18 +35,20 @@ def test_the_same_batch_size_needs_no_word_on_training() -> None:
 def test_what_the_start_of_workers_takes_stands_beside_the_epoch() -> None:
     """Where LT025 tells of a late start, the sentence on the epoch names its share and what would spare it."""
     late = replace(with_slow_epochs(make_result()), findings=(LATE,))
-    assert (summary.epoch_sentence(late) or "").endswith(
-        "Workers that start anew take 53 % of it; persistent_workers=True, which was not measured, spares that from "
-        "the second epoch on (LT025)."
+    assert summary.start_sentence(late) == (
+        "Workers that start anew take 53 % of an epoch; persistent_workers=True, which was not measured, spares that "
+        "from the second one on (LT025)."
     )
-    assert "Workers that start" not in (summary.epoch_sentence(replace(late, findings=())) or "")
+    assert summary.start_sentence(late) in summary.verdict_sentences(late)
+    assert summary.start_sentence(replace(late, findings=())) is None
+    assert summary.start_sentence(make_result(findings=(LATE,))) is None
 
 
 def test_workers_that_were_kept_in_a_trial_are_not_said_to_be_unmeasured() -> None:
     """With persistent workers among the rows the sentence does not call them not measured."""
     late = replace(with_slow_epochs(make_result()), findings=(LATE,))
     rows = (*late.trials, replace(late.trials[-1], config_id="kept", persistent_workers=True))
-    assert "persistent_workers=True spares" in (summary.epoch_sentence(replace(late, trials=rows)) or "")
+    assert "persistent_workers=True spares" in (summary.start_sentence(replace(late, trials=rows)) or "")
 
 
 def test_the_last_line_says_which_rows_share_their_trials() -> None:

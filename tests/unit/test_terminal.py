@@ -224,7 +224,10 @@ def test_a_step_is_said_to_be_fed_or_not() -> None:
 
 
 def test_a_slow_epoch_is_said_everywhere() -> None:
-    """A pick whose epoch is far below its steady rate says so in the terminal, in Markdown and on the page."""
+    """A pick whose epoch is far below its steady rate says so in the terminal, in Markdown and on the page.
+
+    The rates over an epoch that the gain is the quotient of stand beside it.
+    """
     result = make_result()
     assert "Over a whole epoch" not in printed(result, 200)
     assert result.best is not None
@@ -238,7 +241,14 @@ def test_a_slow_epoch_is_said_everywhere() -> None:
     sentence = "Over a whole epoch, start-up and tail included: 1,251 samples/s (870 ms)."
     assert sentence in printed(told, 200)
     assert sentence in tables.to_markdown(told)
-    assert sentence in page.render(told)
+    shown = page.render(told)
+    assert sentence not in shown
+    assert "<dt>over an epoch of 870 ms, start-up and tail included</dt><dd><b>1,251</b> samples/s</dd>" in shown
+    assert "<dt>steady rate, 95 % interval" in shown
+    baseline = "the rate over an epoch of torch&#39;s defaults (0 workers, batch 64)"
+    assert f"<dt>{baseline}: 1,521 samples/s</dt>" in shown
+    assert f"<dt>{baseline}</dt>" in page.render(result)
+    assert "there it is 1,521 samples/s, steady 1,524 ± 17 samples/s." in printed(told, 200)
 
 
 def test_one_of_a_kind_is_singular() -> None:
@@ -251,9 +261,9 @@ def test_one_of_a_kind_is_singular() -> None:
         probe=make_probe(dataset_samples=1), best=None, fastest=None, baseline=None, cost=Cost(seconds=2.0, trials=1)
     )
     rows = article.document_rows(result, trial)
-    assert [row.seen for row in rows[:2]] == [
+    assert [row.here for row in rows[:2]] == [
         "1 batch, of 1 sample",
-        "an epoch takes 600 ms in the main process, 120 % of KBT",
+        "an epoch takes 600 ms (put together) in the main process, 120 % of KBT",
     ]
     assert summary.cost_sentence(with_trials(result, (trial,))) == "1 trial in 2.00 s; 1 configuration."
     assert "cifar10, 1 sample · " in summary.workload_sentence(result)

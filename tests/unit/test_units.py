@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from loadtune.errors import UsageError
@@ -17,6 +19,7 @@ from loadtune.units import (
     format_rate,
     format_ratio,
     format_seconds,
+    format_seconds_estimate,
     format_share,
     parse_duration,
     parse_share,
@@ -132,6 +135,58 @@ def test_bytes_have_three_digits_at_most(count: int | None, text: str) -> None:
 def test_times_have_three_digits(seconds: float | None, text: str) -> None:
     """Times are shown in the unit that gives three digits, minutes from two of them on."""
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "half_width", "text"),
+    [
+        (6.39, 0.0, "6.39 s"),
+        (6.39, 0.05, "6.39 s"),
+        (6.39, 1.53, "6.4 s"),
+        (6.39, 64.0, "6 s"),
+        (6.39, math.inf, "6 s"),
+        (0.0123, 0.003, "12.3 ms"),
+        (0.0123, 0.012, "12 ms"),
+        (206.0, 39.0, "3 min 26 s"),
+        (206.0, 150.0, "3 min 30 s"),
+        (18_123.0, 4400.0, "5 h 02 min"),
+        (0.0, 1.0, "0 µs"),
+    ],
+)
+def test_a_time_has_the_digits_its_interval_allows(seconds: float, half_width: float, text: str) -> None:
+    """A time ends where the second digit of its half-width stands, keeps one digit, and never has more than three."""
+    assert format_seconds(seconds, half_width) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "half_width", "text"),
+    [
+        (3478.0, 0.0, "3,478 samples/s"),
+        (3478.0, 8.0, "3,478 samples/s"),
+        (3478.0, 660.0, "3,480 samples/s"),
+        (3478.0, 2600.0, "3,500 samples/s"),
+        (3478.0, 1e9, "3,000 samples/s"),
+        (97.12, 18.4, "97 samples/s"),
+    ],
+)
+def test_a_rate_has_the_digits_its_interval_allows(rate: float, half_width: float, text: str) -> None:
+    """A rate ends where the second digit of its half-width stands, and keeps one digit."""
+    assert format_rate(rate, half_width) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.00652, 0.00676, "6.64 ± 0.12 ms"),
+        (0.0050, 0.0085, "6.6 ± 1.9 ms"),
+        (0.0041, 0.0126, "6.6 (4.1 to 12.6) ms"),
+        (None, None, "6.64 ms"),
+        (0.001, math.inf, "6.64 ms"),
+    ],
+)
+def test_a_time_with_its_interval(low: float | None, high: float | None, text: str) -> None:
+    """A time and its interval stand in the unit of the time, with the digits of any estimate."""
+    assert format_seconds_estimate(0.00664, low, high) == text
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ class Measurement:
     look_early: bool = False
     """Whether memory is looked at before the windows and halfway too: growth needs two looks, its kind three."""
     real_epoch_seconds: float = 1.0
-    """An epoch expected to take no longer than this is really run, to its end."""
+    """An epoch expected to take no longer than this is run whole."""
     one_pass: bool = False
     """Whether windows end with the first pass over the data, once there is one: what is read again is cached."""
 

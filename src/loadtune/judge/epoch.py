@@ -1,4 +1,4 @@
-"""What a whole epoch takes: really run where it was short, else put together from its start and the steady rate."""
+"""What a whole epoch takes: run whole where it was short, else put together from its start and the steady rate."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def composed_epoch_seconds(
     Without workers: the first batch, then the other samples at the steady rate. With W workers batches come in rounds
     of W, and a round takes S = W·B/rate, the service time of a batch: the first batch + (rounds − 1)·S; a last round
     that holds only the partial batch costs its share of S. Where the consumer or the cores are the limit, not the
-    workers, this overstates by less than one round, W/n of the epoch; epochs so short that this matters are really run.
+    workers, this overstates by less than one round, W/n of the epoch; epochs so short that this matters are run whole.
 
     With persistent workers the start is paid once in a run, not in each epoch, and is left out: this is the time of an
     epoch from the second on.
@@ -112,7 +112,7 @@ def composed_epoch_seconds(
 
 
 def run_epoch(steady: SteadyMeasurement, *, drop_last: bool) -> EpochMeasurement | None:
-    """Return the epoch with this ``drop_last`` that was really run in a trial, or None."""
+    """Return the epoch with this ``drop_last`` that was run whole in a trial, or None."""
     return next((one for one in steady.epochs if one.drop_last == drop_last and one.seconds > 0 and one.samples), None)
 
 

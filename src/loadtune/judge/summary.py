@@ -193,7 +193,7 @@ def _epoch_columns(
 ) -> dict[str, Any]:
     """Return what an epoch takes: by the rate over it that the row is compared by.
 
-    A row that is compared with nothing has the median of the epochs really run, else one put together (see ``epoch``).
+    A row that is compared with nothing has the median of the epochs run whole, else one put together (see ``epoch``).
     """
     size = plain.median(one.samples_per_batch for one in seen)
     runs = [run for one in seen if (run := run_epoch(one, drop_last=config.drop_last)) is not None]

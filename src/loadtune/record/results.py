@@ -24,7 +24,7 @@ WAIT_SHARES = (0.0, *(share / 20 for share in range(1, 20)), 0.98, 0.99, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochMeasurement:
-    """One whole epoch that was really run, start-up and tail included."""
+    """An epoch that was run whole, start-up and tail included."""
 
     drop_last: bool
     seconds: float
@@ -384,7 +384,7 @@ class TrialResult:
     order: tuple[int, ...] = ()
     """When its trials ran. JSON only."""
     epoch_was_run: bool = False
-    """Whether ``epoch_seconds`` was measured to the end, or put together from start-up and steady rate. JSON only."""
+    """Whether the epoch was run whole, or ``epoch_seconds`` put together from start-up and steady rate. JSON only."""
     dropped_samples: int | None = None
     """Samples that an epoch leaves out. JSON only."""
     measured_again: bool = False

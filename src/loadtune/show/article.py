@@ -1,4 +1,4 @@
-"""The article's three models for one configuration, beside what was seen."""
+"""The article's three models for one configuration, beside what is so here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from loadtune.judge.memory import needed_bytes
 from loadtune.judge.reasons import counted
 from loadtune.record.results import RunResult, TrialResult
+from loadtune.show.epochs import epoch_words
 from loadtune.show.words import worker_words
 from loadtune.units import format_bytes, format_count, format_decimal, format_seconds, format_share
 
@@ -24,18 +25,18 @@ POSSIBLE_SHARE = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRow:
-    """One of the document's three models for one configuration, beside what was seen."""
+    """One of the document's three models for one configuration, beside what is so here."""
 
     name: str
     """The model: ``batches N/B``, ``time KBT``, ``bytes KBM``."""
     stated: str
     """What the model gives, with its figures."""
-    seen: str
-    """What was measured."""
+    here: str
+    """What is so on this machine: counted, measured, or put together."""
 
 
 def document_rows(result: RunResult, trial: TrialResult) -> tuple[ModelRow, ...]:
-    """Return the document's N/B, KBT and KBM for one configuration, with T and M measured, beside what was seen."""
+    """Return the document's N/B, KBT and KBM for one configuration, with T and M measured, beside what is so here."""
     if trial.batch_size is None or trial.batches_per_epoch is None:
         return ()
     rows = (_batches_row(result, trial), _time_row(result, trial), _bytes_row(result, trial))
@@ -60,55 +61,54 @@ def _batches_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     batches = counted(trial.batches_per_epoch, "batch", "batches")
     last = samples % batch
     if last == 0:
-        seen = f"{batches}, {'a full one' if trial.batches_per_epoch == 1 else 'all of them full'}"
+        here = f"{batches}, {'a full one' if trial.batches_per_epoch == 1 else 'all of them full'}"
     elif trial.drop_last:
-        seen = f"{batches}; {counted(last, 'sample')} {'is' if last == 1 else 'are'} left out"
+        here = f"{batches}; {counted(last, 'sample')} {'is' if last == 1 else 'are'} left out"
     elif trial.batches_per_epoch == 1:
-        seen = f"{batches}, of {counted(last, 'sample')}"
+        here = f"{batches}, of {counted(last, 'sample')}"
     else:
-        seen = f"{batches}, the last of {counted(last, 'sample')}"
+        here = f"{batches}, the last of {counted(last, 'sample')}"
     return ModelRow(
         name="batches N/B",
         stated=f"{format_count(samples)} / {format_count(batch)} = {format_decimal(samples / batch, 1 if last else 0)}",
-        seen=seen,
+        here=here,
     )
 
 
 def _time_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     if trial.kbt_epoch_seconds is None:
         return None
-    seen = "no epoch was measured"
+    here = "the time of an epoch is not known"
     if trial.epoch_seconds:
-        how = "an epoch took" if trial.epoch_was_run else "an epoch takes"
-        took = f"{how} {format_seconds(trial.epoch_seconds)}"
-        seen = f"{took} in the main process"
+        takes = f"an epoch takes {epoch_words(trial)}"
+        here = f"{takes} in the main process"
         efficiency = trial.kbt_epoch_seconds / (max(1, trial.num_workers) * trial.epoch_seconds)
         if trial.num_workers:
-            seen = f"{took}: {worker_words(trial.num_workers)} at {format_share(efficiency, 0)} of KBT/W"
+            here = f"{takes}: {worker_words(trial.num_workers)} at {format_share(efficiency, 0)} of KBT/W"
         elif efficiency:
-            seen += f", {format_share(1 / efficiency, 0)} of KBT"
-        seen = "; ".join(filter(None, (seen, doubt(efficiency))))
+            here += f", {format_share(1 / efficiency, 0)} of KBT"
+        here = "; ".join(filter(None, (here, doubt(efficiency))))
     product = _product(trial, format_seconds(result.probe.seconds_per_sample))
     return ModelRow(
         name="time KBT",
         stated=f"{product} = {format_seconds(trial.kbt_epoch_seconds)} of work in series",
-        seen=seen,
+        here=here,
     )
 
 
 def _bytes_row(result: RunResult, trial: TrialResult) -> ModelRow | None:
     if trial.kbm_epoch_bytes is None:
         return None
-    seen = f"{format_bytes(needed_bytes(trial))} in use at the peak"
+    here = f"{format_bytes(needed_bytes(trial))} in use at the peak"
     if trial.bytes_per_batch is not None:
         ahead = trial.config.batches_in_flight
         verb = "is" if ahead == 1 else "are"
-        seen += f"; a batch is {format_bytes(trial.bytes_per_batch)}, {format_count(ahead)} {verb} loaded ahead"
+        here += f"; a batch is {format_bytes(trial.bytes_per_batch)}, {format_count(ahead)} {verb} loaded ahead"
     product = _product(trial, format_bytes(result.probe.bytes_per_sample))
     return ModelRow(
         name="bytes KBM",
         stated=f"{product} = {format_bytes(trial.kbm_epoch_bytes)} pass through in an epoch",
-        seen=seen,
+        here=here,
     )
 
 

@@ -77,8 +77,8 @@ def _heat(result: RunResult) -> Figure | None:
         heat.heat_table,
         name="grid",
         title="Batch size and workers",
-        how_to_read="Samples per second in each cell, the best over the other settings; the darker, the faster. The "
-        "pick is outlined. Hatched: over a limit, or without a number.",
+        how_to_read="Steady samples per second in each cell, the best over the other settings; the darker, the faster. "
+        "The pick is outlined. Hatched: over a limit, or without a number.",
     )
 
 
@@ -89,9 +89,9 @@ def _trade(result: RunResult) -> Figure | None:
         trade.trade_table,
         name="memory",
         title="What memory buys",
-        how_to_read="Each point is a configuration that was measured, with the rate and the memory of the tables; "
-        "where two differ in drop_last alone there is one. Further up is faster, further left is leaner. On the line "
-        "lie those that no other within the limits beats in both; hollow ones are over a limit. Bars are 95 % "
+        how_to_read="Each point is a configuration that was measured, with the steady rate and the memory of the "
+        "tables; where two differ in drop_last alone there is one. Further up is faster, further left is leaner. On "
+        "the line lie those that no other within the limits beats in both; hollow ones are over a limit. Bars are 95 % "
         "intervals.",
     )
 
@@ -104,8 +104,8 @@ def _knob(result: RunResult) -> Figure | None:
         name="knob",
         title=f"One knob at a time: {chart.name}",
         svg=knob.draw_knob(chart),
-        how_to_read="From left to right more of it, as it was tried; all panels on one scale. Where a line goes flat, "
-        "more buys nothing. Bars are 95 % intervals; the large point is the pick.",
+        how_to_read="Steady samples per second, from left to right with more of it; all panels on one scale. "
+        "Where a line goes flat, more buys nothing. Bars are 95 % intervals; the large point is the pick.",
         says=chart.says,
         table=knob.knob_table(chart),
     )
@@ -118,8 +118,9 @@ def _parallel(result: RunResult) -> Figure | None:
         parallel.parallel_table,
         name="knobs",
         title="Every knob at once",
-        how_to_read="Each line is a configuration: it crosses each axis at its value and ends at its rate; the faster, "
-        "the darker. The thick line is the pick. Where dark lines come from one value of an axis, that knob decides.",
+        how_to_read="Each line is a configuration: it crosses each axis at its value and ends at its steady rate; the "
+        "faster, the darker. The thick line is the pick. Where dark lines come from one value of an axis, that knob "
+        "decides.",
     )
 
 
@@ -167,8 +168,8 @@ def _fit(result: RunResult) -> Figure | None:
         fit.fit_table,
         name="model",
         title="The pipeline model against measurement",
-        how_to_read="Each point is a configuration; on the dashed line the model is right, below it the model promises "
-        "too much. Bars are the 95 % intervals of what was measured.",
+        how_to_read="Each point is a configuration with its steady rate; on the dashed line the model is right, "
+        "below it the model promises too much. Bars are the 95 % intervals of what was measured.",
     )
 
 
@@ -179,8 +180,9 @@ def _drift(result: RunResult) -> Figure | None:
         drift.drift_table,
         name="trust",
         title="Can you trust it",
-        how_to_read="Each point is a trial, in the order they ran, against the mean of its own configuration: no slope "
-        "is no drift, the height of the cloud is the noise. Trials of the verification are in colour.",
+        how_to_read="Each point is the steady rate of a trial, in the order they ran, against the mean of its own "
+        "configuration: no slope is no drift, the height of the cloud is the noise. Trials of the verification are "
+        "in colour.",
     )
 
 
@@ -190,7 +192,7 @@ def _time(result: RunResult) -> Figure | None:
         return None
     return Figure(
         name="time",
-        title="The article's time K·B·T against measured epochs",
+        title="The article's time K·B·T against epochs",
         svg=models.draw_time(chart),
         how_to_read="K·B·T is the work of an epoch in series: batches × batch size × the time of a sample. On the "
         "dashed line W workers share it perfectly; what lies above went to start-up, hand-over and cores that are not "

@@ -17,9 +17,10 @@ import msgspec
 from loadtune.errors import LoadtuneError
 from loadtune.judge.memory import needed_bytes
 from loadtune.measure.lifeline import die_with_parent
-from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
+from loadtune.record.results import CSV_COLUMNS, Pick, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.charts.common import DataTable
+from loadtune.show.epochs import epoch_rate, epoch_time, is_telling
 from loadtune.show.figures import figures
 from loadtune.show.linked import links
 from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
@@ -97,8 +98,9 @@ _STANDINGS = {"none": "Nothing to use", "kept": "Keep", "told": "Use", "guess": 
 def _context(result: RunResult) -> dict[str, Any]:
     best = result.best
     chosen = result.trial(best.config_id) if best is not None else None
-    # A key figure says what is used of the limits where there is a pick.
+    # Key figures say what is used of the limits, and the rate over an epoch, where there is a pick.
     sentences = summary.verdict_sentences(result) if best is not None else summary.limit_sentences(result)
+    sentences = tuple(sentence for sentence in sentences if sentence != summary.epoch_sentence(result))
     return {
         "name": plain(result.probe.name or result.target),
         "workload": summary.workload_sentence(result),
@@ -131,15 +133,7 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
     best = result.best
     if best is None:
         return
-    rate = best.samples_per_second
-    # Ends of a wide interval stand small behind the figure.
-    number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
-    yield number, f"{wide.strip()}{interval} samples/s".strip(), f"95 % interval{summary.again_words(result)}"
-    gain = summary.gain_number(result)
-    if gain is not None and result.baseline is not None:
-        number, _, interval = gain.partition(" ×")
-        whose = summary.baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)
-        yield number, f"×{interval}" if " ×" in gain else "", f"the rate{summary.over_an_epoch(result)} of {whose}"
+    yield from _rate_figures(result, best)
     for name, used, limit in (
         ("host", summary.host_bytes(result), result.limits.host_memory_bytes),
         ("device", best.gpu_peak_bytes, result.limits.gpu_memory_bytes),
@@ -150,13 +144,32 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
             yield number, unit, f"{name} memory needed{allowed}"
 
 
+def _rate_figures(result: RunResult, best: Pick) -> Iterator[tuple[str, str, str]]:
+    """Yield the steady rate and the gain, with the rates over an epoch that the gain is of where they are telling."""
+    rate, row, baseline = best.samples_per_second, result.trial(best.config_id), summary.telling_baseline(result)
+    # Ends of a wide interval stand small behind the figure.
+    number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
+    what = f"steady rate, 95 % interval{summary.again_words(result)}"
+    yield number, f"{wide.strip()}{interval} samples/s".strip(), what
+    if row is not None and (is_telling(row) or baseline is not None):
+        number, unit = epoch_rate(row).split(" ")
+        yield number, unit, f"over an epoch of {epoch_time(row)}, start-up and tail included"
+    gain = summary.gain_number(result)
+    if gain is not None and result.baseline is not None:
+        number, _, interval = gain.partition(" ×")
+        whose = summary.baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)
+        theirs = f": {epoch_rate(baseline)}" if baseline is not None else ""
+        what = f"the rate{summary.over_an_epoch(result)} of {whose}{theirs}"
+        yield number, f"×{interval}" if " ×" in gain else "", what
+
+
 def _leaders(result: RunResult) -> DataTable:
-    header = ("configuration", "samples/s (95 %)", "epoch", "host memory", "")
+    header = ("configuration", "steady samples/s (95 %)", "epoch", "host memory", "")
     rows = (
         (
             leaders.row_words(row),
             leaders.trial_rate(row),
-            format_seconds(row.epoch_seconds),
+            epoch_time(row),
             format_bytes(needed_bytes(row)),
             ", ".join(leaders.marks(result, row)),
         )
@@ -167,7 +180,7 @@ def _leaders(result: RunResult) -> DataTable:
 
 def _trials(result: RunResult) -> DataTable:
     header = (
-        "batch", "workers", "settings", "status", "what it is, or why there is no number", "samples/s (95 %)",
+        "batch", "workers", "settings", "status", "what it is, or why there is no number", "steady samples/s (95 %)",
         "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "the model's", "device memory",
     )  # fmt: skip
     return _without_empty_columns(
@@ -200,7 +213,7 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         leaders.trial_rate(trial),
         predicted_rate(trial),
         format_seconds(trial.first_batch_seconds),
-        format_seconds(trial.epoch_seconds),
+        epoch_time(trial),
         format_seconds(trial.batch_wait_p95_seconds),
         format_bytes(needed_bytes(trial)),
         predicted_memory(trial),

@@ -18,7 +18,7 @@ def model_sentence(result: RunResult) -> str | None:
         f"; what bounds the pick: the {model.pick_bounded_by}" if model.pick_bounded_by else _off_at_the_pick(result)
     )
     return (
-        "The pipeline model predicts the measured rates, each from the others, within "
+        "The pipeline model predicts the measured steady rates, each from the others, within "
         f"{format_share(model.median_abs_error)} in the median{most}{bound}."
     )
 

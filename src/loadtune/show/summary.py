@@ -10,9 +10,10 @@ from loadtune.judge import page_cache
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import limited, needed_bytes
-from loadtune.judge.reasons import AGAIN, TELLING_EPOCH_LOSS, counted, is_torchs_own
+from loadtune.judge.reasons import AGAIN, counted, is_torchs_own
 from loadtune.judge.step_findings import wait_share
-from loadtune.record.results import Environment, Finding, MemoryLimits, Pick, RunResult, Status
+from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status, TrialResult
+from loadtune.show.epochs import epoch_rate, epoch_time, is_telling
 from loadtune.show.leaders import looks_faster
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
@@ -21,7 +22,6 @@ from loadtune.units import (
     format_count,
     format_cpus,
     format_estimate,
-    format_rate,
     format_seconds,
     format_share,
 )
@@ -101,13 +101,21 @@ def gain_sentence(result: RunResult) -> str | None:
     if number is None or gain is None:
         return None
     over = over_an_epoch(result)
-    steady = f"the steady rate there is {estimate_words(result.baseline)}"
+    row, steady = telling_baseline(result), estimate_words(result.baseline)
+    there = f"the steady rate there is {steady}" if row is None else f"there it is {epoch_rate(row)}, steady {steady}"
     if not is_known(gain):
-        return f"The gain{over} against {name} is {unknown_words(gain)}; {steady}."
+        return f"The gain{over} against {name} is {unknown_words(gain)}; {there}."
     if not is_told(gain):
         return f"{number} the rate{over} of {name}: no change beyond the noise."
     first = "" if _both_measured_again(result) else ", not confirmed: too few fresh trials of both"
-    return f"{number} the rate{over} of {name}{first}; {steady}."
+    return f"{number} the rate{over} of {name}{first}; {there}."
+
+
+def telling_baseline(result: RunResult) -> TrialResult | None:
+    """Return the baseline's row where the gain, which is over an epoch, does not follow from the steady rates."""
+    rows = [result.trial(pick.config_id) for pick in (result.baseline, result.best) if pick is not None]
+    known = [row for row in rows if row is not None and row.epoch_samples_per_second is not None]
+    return known[0] if len(known) == 2 and any(map(is_telling, known)) else None  # noqa: PLR2004 - both
 
 
 def over_an_epoch(result: RunResult) -> str:
@@ -176,6 +184,7 @@ def verdict_sentences(result: RunResult) -> tuple[str, ...]:
     sentences = (
         reason_sentence(result.best) if result.best is not None else None,
         epoch_sentence(result),
+        start_sentence(result),
         gain_sentence(result),
         step_sentence(result),
         fastest_sentence(result),
@@ -195,24 +204,23 @@ def host_bytes(result: RunResult) -> int | None:
 def epoch_sentence(result: RunResult) -> str | None:
     """Return the pick's rate over a whole epoch where that is telling: well below the steady rate."""
     trial = result.trial(result.best.config_id) if result.best is not None else None
-    if trial is None or trial.samples_per_second is None or trial.epoch_samples_per_second is None:
+    if trial is None or not is_telling(trial):
         return None
-    if trial.epoch_samples_per_second >= TELLING_EPOCH_LOSS * trial.samples_per_second:
-        return None
-    took = f" ({format_seconds(trial.epoch_seconds)})" if trial.epoch_seconds is not None else ""
-    start = next((finding for finding in result.findings if finding.code == "LT025"), None)
-    spared = f" {_start_words(result, start)}" if start is not None and trial.num_workers else ""
-    rate = format_rate(trial.epoch_samples_per_second)
-    return f"Over a whole epoch, start-up and tail included: {rate}{took}.{spared}"
+    took = f" ({epoch_time(trial)})" if trial.epoch_seconds is not None else ""
+    return f"Over a whole epoch, start-up and tail included: {epoch_rate(trial)}{took}."
 
 
-def _start_words(result: RunResult, start: Finding) -> str:
-    """Return how much of an epoch is the start of its workers, and what would spare it."""
-    share = format_share(start.numbers["share"], 0)
+def start_sentence(result: RunResult) -> str | None:
+    """Return how much of an epoch is the start of the pick's workers, and what would spare it, where it is telling."""
+    trial = result.trial(result.best.config_id) if result.best is not None else None
+    late = next((finding for finding in result.findings if finding.code == "LT025"), None)
+    if trial is None or late is None or not trial.num_workers or not is_telling(trial):
+        return None
+    share = format_share(late.numbers["share"], 0)
     unknown = "" if any(row.persistent_workers for row in result.trials) else ", which was not measured,"
     return (
-        f"Workers that start anew take {share} of it; persistent_workers=True{unknown} spares that from the second "
-        f"epoch on ({start.code})."
+        f"Workers that start anew take {share} of an epoch; persistent_workers=True{unknown} spares that from the "
+        f"second one on ({late.code})."
     )
 
 

@@ -14,9 +14,10 @@ import msgspec
 from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import CSV_COLUMNS, RunResult, TrialResult
 from loadtune.show import leaders, summary
+from loadtune.show.epochs import epoch_time
 from loadtune.show.predicted import model_sentences
 from loadtune.show.words import loader_code, plain
-from loadtune.units import format_bytes, format_seconds
+from loadtune.units import format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,12 +156,12 @@ def _markdown_leaders(result: RunResult) -> str:
     rows = leaders.leaders(result)
     if not rows:
         return ""
-    lines = ["| configuration | samples/s (95 %) | epoch | host memory | |", "|---|--:|--:|--:|---|"]
+    lines = ["| configuration | steady samples/s (95 %) | epoch | host memory | |", "|---|--:|--:|--:|---|"]
     for row in rows:
         cells = (
             leaders.row_words(row),
             leaders.trial_rate(row),
-            format_seconds(row.epoch_seconds),
+            epoch_time(row),
             format_bytes(needed_bytes(row)),
             ", ".join(leaders.marks(result, row)),
         )

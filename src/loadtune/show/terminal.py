@@ -14,11 +14,12 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import Finding, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
+from loadtune.show.epochs import epoch_time
 from loadtune.show.live import PlainListener, RichListener
 from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
 from loadtune.show.trimmed import Trimmed
 from loadtune.show.words import loader_code, plain
-from loadtune.units import format_bytes, format_seconds
+from loadtune.units import format_bytes
 
 __all__ = ["PlainListener", "RichListener", "leaders_table", "print_result"]
 
@@ -110,7 +111,7 @@ def _width(columns: tuple[_Column, ...], rows: tuple[TrialResult, ...]) -> int:
 
 def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
     wide: tuple[_Column, ...] = (
-        ("epoch", True, lambda row: format_seconds(row.epoch_seconds)),
+        ("epoch", True, epoch_time),
         ("device memory", True, lambda row: format_bytes(row.gpu_peak_bytes)),
     )
     predicted: _Column = ("model (95 %)", True, predicted_rate)
@@ -160,10 +161,10 @@ def _document_table(result: RunResult) -> RenderableType | None:
         return None
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), title_justify="left", title_style="")
     table.title = Text(f"{article.HEADING}, for the pick")
-    for name in ("model", "it gives", "seen"):
+    for name in ("model", "it gives", "here"):
         table.add_column(name, min_width=len("batches N/B") if name == "model" else None)
     for row in rows:
-        table.add_row(Text(row.name), Text(row.stated), Text(row.seen))
+        table.add_row(Text(row.name), Text(row.stated), Text(row.here))
     return Padding(Group(table, Text(article.EXPLANATION, style="dim")), (1, 0, 1, 0))
 
 

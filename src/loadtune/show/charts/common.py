@@ -10,6 +10,9 @@ from loadtune.record.results import TrialResult
 
 Point = TypeVar("Point")
 
+STEADY_AXIS = "steady rate (samples/s)"
+"""What an axis of rates and a column of them is called: beside it stand rates over an epoch, which are lower."""
+
 MOST_DRAWN = 120
 """More points than this lie over each other, and make a page that is mailed too large."""
 

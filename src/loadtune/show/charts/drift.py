@@ -80,8 +80,8 @@ def _kept(points: list[RunPoint]) -> tuple[RunPoint, ...]:
 def _sentence(result: RunResult, points: list[RunPoint], count: int, spread: float) -> str:
     """Return how far trials lie from each other, and what the run's own finding says of a drift: there is one judge."""
     says = (
-        f"{len(points)} trials of {count} configurations that were measured more than once differ from the mean of "
-        f"their configuration by {format_share(spread)} (standard deviation)"
+        f"{len(points)} trials of {count} configurations that were measured more than once differ in steady rate "
+        f"from the mean of their configuration by {format_share(spread)} (standard deviation)"
     )
     told = next((finding for finding in result.findings if finding.code == DRIFT), None)
     if told is not None:
@@ -105,7 +105,7 @@ def drift_table(chart: Drift) -> DataTable:
         )
         for point in chart.points
     ]
-    return DataTable(header=("trial", "configuration", "phase", "rate", "against its mean"), rows=tuple(rows))
+    return DataTable(header=("trial", "configuration", "phase", "steady rate", "against its mean"), rows=tuple(rows))
 
 
 def draw_drift(chart: Drift) -> str:

@@ -79,7 +79,9 @@ def fit_table(chart: Fit) -> DataTable:
         )
         for point in chart.points
     ]
-    return DataTable(header=("configuration", "predicted", "measured", "difference", ""), rows=tuple(rows))
+    return DataTable(
+        header=("configuration", "predicted steady rate", "measured steady rate", "difference", ""), rows=tuple(rows)
+    )
 
 
 def draw_fit(chart: Fit) -> str:
@@ -99,8 +101,8 @@ def draw_fit(chart: Fit) -> str:
         for point in sorted(thinned(chart.points, lambda point: point.pick), key=lambda point: point.pick)
     ]
     most = max(max(point.predicted, point.measured) for point in chart.points)
-    x = alt.X("x:Q", title="predicted (samples/s)", scale=alt.Scale(zero=True))
-    y = alt.Y("y:Q", title="measured (samples/s)", scale=alt.Scale(zero=True))
+    x = alt.X("x:Q", title="predicted steady rate (samples/s)", scale=alt.Scale(zero=True))
+    y = alt.Y("y:Q", title="measured steady rate (samples/s)", scale=alt.Scale(zero=True))
     base = chart_of(rows).encode(x=x, y=y)
     ends = chart_of([{"x": 0, "y": 0}, {"x": most, "y": most}]).encode(x=x, y=y)
     size = alt.condition("datum.pick", alt.value(150), alt.value(50))
@@ -113,4 +115,4 @@ def draw_fit(chart: Fit) -> str:
         ),
         *halo(pick),
     ]
-    return to_svg(alt.layer(*layers).properties(width=400, height=240), "Measured against predicted rates")
+    return to_svg(alt.layer(*layers).properties(width=400, height=240), "Measured against predicted steady rates")

@@ -102,7 +102,7 @@ def _heat_sentence(cells: tuple[HeatCell, ...], pattern: str | None) -> str:
     measured = [(cell.samples_per_second, cell) for cell in cells if cell.samples_per_second is not None]
     rates = [rate for rate, _ in measured]
     top = max(measured, key=lambda pair: pair[0])[1]
-    spread = f"The rates differ by {format_ratio(max(rates) / min(rates))} from the slowest cell to the fastest"
+    spread = f"The steady rates differ by {format_ratio(max(rates) / min(rates))} from the slowest cell to the fastest"
     where = f"{spread}, batch {top.batch} with {worker_words(int(top.workers))}."
     without = len(cells) - len(measured)
     over = sum(cell.mark == "over" for cell in cells)
@@ -124,7 +124,10 @@ def heat_table(chart: HeatMap) -> DataTable:
     rows = [
         (batch, *(_heat_text(by_place.get((batch, workers))) for workers in chart.workers)) for batch in chart.batches
     ]
-    return DataTable(header=("batch", *(worker_words(int(count)) for count in chart.workers)), rows=tuple(rows))
+    return DataTable(
+        header=("batch (cells: steady samples/s)", *(worker_words(int(count)) for count in chart.workers)),
+        rows=tuple(rows),
+    )
 
 
 def _heat_text(cell: HeatCell | None) -> str:
@@ -156,7 +159,7 @@ def draw_heat_map(chart: HeatMap) -> str:
     name = base.transform_filter("datum.pick").mark_text(fill=INK, fontSize=letters(11), dy=13, aria=False, text="pick")
     layers = alt.layer(cells, text, outline, name)
     size = layers.properties(width=max(72 * len(chart.workers), 216), height=44 * len(chart.batches))
-    return to_svg(size, "Heat map of the rate over batch size and workers", hatched=True)
+    return to_svg(size, "Heat map of the steady rate over batch size and workers", hatched=True)
 
 
 def place_of(trial: TrialResult) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.show.charts.common import DataTable, Mark, mark_of
+from loadtune.show.charts.common import STEADY_AXIS, DataTable, Mark, mark_of
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, rows_of, to_svg
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import batch_words, worker_words
@@ -90,7 +90,7 @@ def _knob_sentence(result: RunResult, points: tuple[KnobPoint, ...], *, turns_wo
         return worker_words(value) if turns_workers else f"batch {format_count(value)}"
 
     where = f"With {leader.panel}, {turned(knee.knob)} reach" + ("" if turns_workers and knee.knob != 1 else "es")
-    says = f"{where} {format_rate(knee.samples_per_second)}"
+    says = f"{where} a steady {format_rate(knee.samples_per_second)}"
     if knee.knob != first.knob:
         gain = format_ratio(knee.samples_per_second / first.samples_per_second)
         says += f", {gain} the rate at {turned(first.knob)}"
@@ -115,7 +115,7 @@ def knob_table(chart: Knob) -> DataTable:
         )
         for point in chart.points
     ]
-    return DataTable(header=("panel", chart.name, "samples/s", "low (95 %)", "high (95 %)"), rows=tuple(rows))
+    return DataTable(header=("panel", chart.name, STEADY_AXIS, "low (95 %)", "high (95 %)"), rows=tuple(rows))
 
 
 def draw_knob(chart: Knob) -> str:
@@ -127,14 +127,14 @@ def draw_knob(chart: Knob) -> str:
         {**asdict(point), "description": _description(chart, point)} for point in chart.points if point.panel in drawn
     ]
     x = alt.X("knob:O", title=chart.name, axis=alt.Axis(labelAngle=0))
-    y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True))
+    y = alt.Y("samples_per_second:Q", title=STEADY_AXIS, scale=alt.Scale(zero=True))
     base = alt.Chart().encode(x=x, y=y)
     picked = alt.condition("datum.mark == 'pick'", alt.value(150), alt.value(45))
     in_one_row = len(drawn) <= _IN_A_ROW
     layers = alt.layer(
         base.mark_line(stroke=ACCENT, strokeWidth=1.5, aria=False),
         base.mark_rule(stroke=INK, strokeWidth=1.5, aria=False).encode(
-            y=alt.Y("low:Q", title="samples/s"), y2="high:Q"
+            y=alt.Y("low:Q", title=STEADY_AXIS), y2="high:Q"
         ),
         base.mark_point(filled=True, opacity=1, fill=ACCENT, stroke=PAGE).encode(
             size=picked, description="description:N"
@@ -145,7 +145,7 @@ def draw_knob(chart: Knob) -> str:
         columns=len(drawn) if in_one_row else 4,
         data=rows_of(rows),
     )
-    return to_svg(panels, f"Rate against {chart.name}, a panel for each value of the other setting")
+    return to_svg(panels, f"Steady rate against {chart.name}, a panel for each value of the other setting")
 
 
 def _drawn_panels(chart: Knob) -> list[str]:

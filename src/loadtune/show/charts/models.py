@@ -1,4 +1,4 @@
-"""The document's models of time (KBT) and bytes (KBM) against what was measured."""
+"""The document's models of time (KBT) and bytes (KBM) against epochs and measured memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.article import doubt
 from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, axis_bytes, chart_of, halo, to_svg
+from loadtune.show.epochs import epoch_words, run_sentence
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words
 from loadtune.units import format_bytes, format_count, format_seconds, format_share
@@ -20,12 +21,15 @@ from loadtune.units import format_bytes, format_count, format_seconds, format_sh
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPoint:
-    """The document's figures for one configuration beside what was measured."""
+    """The document's figures for one configuration beside its epoch and its memory."""
 
     config: LoaderConfig
     ideal_seconds: float
     """KBT shared out perfectly: KBT/W, or KBT without workers."""
     epoch_seconds: float
+    epoch_words: str
+    """The time of the epoch, and where it is from."""
+    epoch_was_run: bool
     kbt_seconds: float
     kbm_bytes: int | None
     ahead_bytes: float | None
@@ -50,7 +54,7 @@ class Models:
 
 
 def models(result: RunResult) -> Models | None:
-    """Return the document's models beside what was measured, or None where no epoch has both."""
+    """Return the document's models beside epochs and memory, or None where no epoch has both."""
     points = tuple(_model_point(row) for row in standing_trials(result) if row.kbt_epoch_seconds and row.epoch_seconds)
     if not points:
         return None
@@ -64,6 +68,8 @@ def _model_point(row: TrialResult) -> ModelPoint:
         config=row.config,
         ideal_seconds=kbt / max(1, row.num_workers),
         epoch_seconds=row.epoch_seconds or 0.0,
+        epoch_words=epoch_words(row),
+        epoch_was_run=row.epoch_was_run is True,
         kbt_seconds=kbt,
         kbm_bytes=row.kbm_epoch_bytes,
         ahead_bytes=ahead,
@@ -81,11 +87,12 @@ def _time_sentence(points: tuple[ModelPoint, ...]) -> str:
     if pick is not None:
         says = (
             f"For the pick KBT is {format_seconds(pick.kbt_seconds)}, KBT/W {format_seconds(pick.ideal_seconds)}, and "
-            f"an epoch takes {format_seconds(pick.epoch_seconds)}: {format_share(pick.efficiency, 0)} of perfect "
+            f"an epoch takes {pick.epoch_words}: {format_share(pick.efficiency, 0)} of perfect "
             f"sharing. {says}"
         )
     doubted = doubt(max(middle, pick.efficiency if pick is not None else 0.0))
-    return f"{says} {doubted[:1].upper()}{doubted[1:]}." if doubted else says
+    says += f" {doubted[:1].upper()}{doubted[1:]}." if doubted else ""
+    return f"{says} {run_sentence([point.epoch_was_run for point in points])}"
 
 
 def _bytes_sentence(points: tuple[ModelPoint, ...]) -> str | None:
@@ -117,7 +124,7 @@ def models_table(chart: Models) -> DataTable:
             format_count(point.batches),
             format_seconds(point.kbt_seconds),
             format_seconds(point.ideal_seconds),
-            format_seconds(point.epoch_seconds),
+            point.epoch_words,
             format_share(point.efficiency, 0),
             format_bytes(point.kbm_bytes),
             format_bytes(point.ahead_bytes),
@@ -164,12 +171,12 @@ def draw_time(chart: Models) -> str:
             "y": point.epoch_seconds,
             "pick": point.mark == "pick",
             "description": f"{config_words(point.config)}: KBT/W {format_seconds(point.ideal_seconds)}, "
-            f"epoch {format_seconds(point.epoch_seconds)}",
+            f"epoch {point.epoch_words}",
         }
         for point in chart.points
     ]
     drawn = _scatter(rows, x="KBT/W (s)", y="epoch (s)", reference="perfect sharing", diagonal=True)
-    return to_svg(drawn, "Epoch measured against KBT shared over the workers")
+    return to_svg(drawn, "Epoch against KBT shared over the workers")
 
 
 def draw_bytes(chart: Models) -> str:

@@ -18,6 +18,8 @@ MOST_LINES = 60
 """More configurations than this are drawn as the fastest of them, and evenly chosen others."""
 _LETTER_WIDTH = 8
 """Of a name and what keeps it from the next, at most, in pixels."""
+_RATE = "steady samples/s"
+"""Name of the last axis, as short as those of the knobs."""
 _DROPPED = "drop_last"
 """No knob of the steady rate."""
 
@@ -83,8 +85,8 @@ def _sentence(rows: tuple[TrialResult, ...], knobs: tuple[str, ...]) -> str:
     spans.sort(key=lambda span: span[0], reverse=True)
     (most, knob, value), (least, idle, _) = spans[0], spans[-1]
     return (
-        f"{knob} matters most: the best rate with {_text(value)} is {format_ratio(most)} that with its worst value, "
-        f"all other knobs free. {idle} matters least, {format_ratio(least)}."
+        f"{knob} matters most: the best steady rate with {_text(value)} is {format_ratio(most)} that with its worst "
+        f"value, all other knobs free. {idle} matters least, {format_ratio(least)}."
     )
 
 
@@ -94,14 +96,14 @@ def parallel_table(chart: Parallel) -> DataTable:
         (*(_text(getattr(row, knob)) for knob in chart.knobs), format_number(row.samples_per_second or 0.0))
         for row in reversed(chart.rows)
     ]
-    return DataTable(header=(*chart.knobs, "samples/s"), rows=tuple(rows))
+    return DataTable(header=(*chart.knobs, _RATE), rows=tuple(rows))
 
 
 def draw_parallel(chart: Parallel) -> str:
     """Return a line for each configuration over an axis for each knob and one for the rate, as SVG."""
     import altair as alt  # noqa: PLC0415 - loaded when a page is made: the process that measures stays small
 
-    axes = [*chart.knobs, "samples/s"]
+    axes = [*chart.knobs, _RATE]
     top = max(row.samples_per_second or 0.0 for row in chart.rows)
     lines = list(_lines(chart, top))
     x = alt.X("axis:N", sort=axes, title=None, axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False))
@@ -136,7 +138,7 @@ def _lines(chart: Parallel, top: float) -> Iterable[dict[str, Any]]:
         for knob, values in zip(chart.knobs, chart.values, strict=True):
             place = _place(values, _text(getattr(row, knob)))
             yield {"line": number, "axis": knob, "place": place, "shade": shade, "pick": row.chosen}
-        yield {"line": number, "axis": "samples/s", "place": 0.03 + 0.94 * share, "shade": shade, "pick": row.chosen}
+        yield {"line": number, "axis": _RATE, "place": 0.03 + 0.94 * share, "shade": shade, "pick": row.chosen}
 
 
 def _place(values: tuple[str, ...], text: str) -> float:
@@ -148,4 +150,4 @@ def _ticks(chart: Parallel, top: float) -> Iterable[dict[str, Any]]:
         for value in values:
             yield {"axis": knob, "place": _place(values, value), "text": value}
     for share in (0.0, 0.5, 1.0):
-        yield {"axis": "samples/s", "place": 0.03 + 0.94 * share, "text": format_count(round(share * top))}
+        yield {"axis": _RATE, "place": 0.03 + 0.94 * share, "text": format_count(round(share * top))}

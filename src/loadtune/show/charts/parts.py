@@ -11,6 +11,7 @@ from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, roles
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, to_svg
+from loadtune.show.epochs import epoch_from, epoch_words
 from loadtune.units import format_decimal, format_seconds, format_share
 
 PARTS = ("until the first batch", "at the steady rate", "the rest")
@@ -55,7 +56,7 @@ def _busy(trial: TrialResult) -> float | None:
 def _sentence(role: Role, seconds: EpochParts, busy: float | None, usable: float) -> str:
     whole = seconds.whole
     first, _, rest = (part / whole for part in seconds)
-    says = f"An epoch of {role.spoken} takes {format_seconds(whole)}"
+    says = f"An epoch of {role.spoken} takes {epoch_words(role.trial)}"
     if first >= TELLING:
         says += (
             f"; {format_share(first, 0)} of it pass before the first batch is there: workers that are kept between "
@@ -81,11 +82,12 @@ def parts_table(chart: Parts) -> DataTable:
             role.words,
             *map(format_seconds, seconds),
             format_seconds(sum(seconds)),
+            epoch_from(role.trial),
             "–" if cpus is None else format_decimal(cpus, 2),
         )
         for role, seconds, cpus in zip(chart.series, chart.seconds, chart.busy, strict=True)
     ]
-    return DataTable(header=("configuration", *PARTS, "epoch", "CPUs busy"), rows=tuple(rows))
+    return DataTable(header=("configuration", *PARTS, "epoch", "the epoch is", "CPUs busy"), rows=tuple(rows))
 
 
 def draw_parts(chart: Parts) -> str:

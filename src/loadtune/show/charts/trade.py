@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtune.judge.memory import needed_bytes
 from loadtune.record.results import RunResult, TrialResult
-from loadtune.show.charts.common import DataTable, Mark, mark_of, thinned
+from loadtune.show.charts.common import STEADY_AXIS, DataTable, Mark, mark_of, thinned
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, axis_bytes, chart_of, halo, to_svg
 from loadtune.show.leaders import standing_trials
 from loadtune.show.words import config_words, short_words
@@ -165,13 +165,13 @@ def _trade_sentence(result: RunResult, points: tuple[TradePoint, ...], front: tu
     fastest = max(points, key=lambda point: point.samples_per_second)
     share = format_share(leanest.samples_per_second / fastest.samples_per_second, 0)
     says = (
-        f"Memory goes from {format_bytes(leanest.host_peak_bytes)} ({leanest.words}, {share} of the highest rate) to "
-        f"{format_bytes(max(point.host_peak_bytes for point in points))}."
+        f"Memory goes from {format_bytes(leanest.host_peak_bytes)} ({leanest.words}, {share} of the highest "
+        f"steady rate) to {format_bytes(max(point.host_peak_bytes for point in points))}."
     )
     pick = next((point for point in points if point.mark == "pick"), None)
     if pick is not None:
         reached = format_share(pick.samples_per_second / fastest.samples_per_second, 0)
-        says += f" The pick takes {format_bytes(pick.host_peak_bytes)} for {reached} of the highest rate."
+        says += f" The pick takes {format_bytes(pick.host_peak_bytes)} for {reached} of the highest steady rate."
     limit = result.limits.host_memory_bytes
     if limit is not None:
         over = sum(point.host_peak_bytes > limit for point in points)
@@ -194,7 +194,7 @@ def trade_table(chart: Trade) -> DataTable:
         )
         for point in sorted(chart.points, key=lambda point: point.host_peak_bytes)
     ]
-    return DataTable(header=("configuration", "host memory needed", "rate", ""), rows=tuple(rows))
+    return DataTable(header=("configuration", "host memory needed", "steady rate", ""), rows=tuple(rows))
 
 
 def draw_trade(chart: Trade) -> str:
@@ -203,13 +203,13 @@ def draw_trade(chart: Trade) -> str:
 
     divisor, unit = axis_bytes(max(point.host_peak_bytes for point in chart.points))
     x = alt.X("memory:Q", title=f"host memory needed ({unit})", scale=alt.Scale(zero=True, nice=True))
-    y = alt.Y("samples_per_second:Q", title="samples/s", scale=alt.Scale(zero=True, nice=True))
+    y = alt.Y("samples_per_second:Q", title=STEADY_AXIS, scale=alt.Scale(zero=True, nice=True))
     rows = [_drawn(point, divisor) for point in sorted(_shown(chart), key=lambda point: point.mark == "pick")]
     base = chart_of(rows).encode(x=x, y=y)
     front = chart_of([_drawn(point, divisor) for point in chart.front])
     layers = [
         front.mark_line(stroke=ACCENT, strokeWidth=1.5, opacity=0.6, aria=False).encode(x=x, y=y),
-        base.mark_rule(stroke=INK, opacity=0.5, aria=False).encode(y=alt.Y("low:Q", title="samples/s"), y2="high:Q"),
+        base.mark_rule(stroke=INK, opacity=0.5, aria=False).encode(y=alt.Y("low:Q", title=STEADY_AXIS), y2="high:Q"),
         base.mark_point(filled=True, opacity=1).encode(
             size=alt.Size("size:Q", scale=None),
             fill=alt.Fill("fill:N", scale=None),
@@ -220,7 +220,7 @@ def draw_trade(chart: Trade) -> str:
     ]
     if chart.limit_bytes is not None:
         layers += _limit_layers(chart.limit_bytes / divisor, x)
-    return to_svg(alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT), "Rate against host memory")
+    return to_svg(alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT), "Steady rate against host memory")
 
 
 def _shown(chart: Trade) -> Sequence[TradePoint]:
