@@ -10,7 +10,7 @@ from test_verdict import by_workers, concluded, swept, verified
 from factories import make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import Interval, RunResult
-from loadtune.show.leaders import leaders, marks, marks_sentence
+from loadtune.show.leaders import leaders, mark_lines, marks
 
 ZERO, ONE, TWO = (LoaderConfig(batch_size=64, num_workers=count) for count in range(3))
 
@@ -34,7 +34,7 @@ def test_a_row_that_is_told_to_be_slower_has_no_mark_and_no_legend() -> None:
     """On a quiet machine with clear differences pick and baseline alone are named, and nothing needs a word."""
     result = swept(Machine(rate=by_workers, window_sd=0.002))
     assert marked(result) == {0: ("baseline",), 1: (), 2: ("pick", "fastest")}
-    assert marks_sentence(result) is None
+    assert mark_lines(result) == ()
 
 
 def test_every_row_says_how_it_compares_with_the_pick() -> None:
@@ -53,9 +53,9 @@ def test_a_row_that_noise_does_not_tell_from_the_pick_says_so() -> None:
     noisy = {ZERO: (1000.0, 1010.0, 990.0), ONE: (1500.0, 2600.0, 1700.0), TWO: (2300.0, 1600.0, 2500.0)}
     result = concluded(verified(noisy))
     assert marked(result)[1] == ("not told apart",)
-    assert marks_sentence(result) == (
-        "Not told apart: this noise leaves open whether it is slower than the pick. All others within the limits are "
-        "told to be slower."
+    assert mark_lines(result) == (
+        "not told apart: this noise leaves open whether it is slower than the pick.",
+        "All others within the limits are told to be slower than the pick.",
     )
 
 
@@ -76,10 +76,10 @@ def test_what_is_over_a_limit_is_not_compared_with_the_pick() -> None:
 
 def test_nothing_is_told_of_rows_that_have_no_comparison() -> None:
     """A run that was made before rows had a ratio keeps its ties, and does not say that the others are slower."""
-    tied = "Tied: counts as no slower than the fastest; the cheapest of {} is the pick."
-    assert marks_sentence(make_result()) == tied.format("them")
+    tied = "tied: counts as no slower than the fastest; the cheapest of {} is the pick."
+    assert mark_lines(make_result()) == (tied.format("them"),)
     again = tuple(replace(row, measured_again=True) for row in make_result().trials)
-    assert marks_sentence(make_result(trials=again)) == tied.format("those measured again")
+    assert mark_lines(make_result(trials=again)) == (tied.format("those measured again"),)
 
 
 def test_leaders_stand_in_the_order_that_the_choice_goes_by() -> None:

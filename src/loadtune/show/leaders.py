@@ -16,9 +16,9 @@ LEADERS = 8
 """Rows of the table of leaders."""
 TIED, UNTOLD, AHEAD = "tied", "not told apart", "looks faster"
 _MARKS = {
-    TIED: "Tied: counts as no slower than the fastest; the cheapest of {which} is the pick.",
-    UNTOLD: "Not told apart: this noise leaves open whether it is slower than the pick.",
-    AHEAD: "Looks faster: but was not measured again, or not asked for.",
+    TIED: "tied: counts as no slower than the fastest; the cheapest of {which} is the pick.",
+    UNTOLD: "not told apart: this noise leaves open whether it is slower than the pick.",
+    AHEAD: "looks faster: but was not measured again, or not asked for.",
 }
 SAME = 1 + 1e-9
 """Rates that are further apart than by this factor differ by more than rounding."""
@@ -53,8 +53,8 @@ def row_settings(row: TrialResult) -> str:
 
 
 def notes(result: RunResult) -> tuple[str, ...]:
-    """Return what to know of the table of leaders, each a sentence."""
-    return tuple(filter(None, (epoch_sentence(result), marks_sentence(result), earlier_sentence(result))))
+    """Return what to know of the table of leaders, each a line."""
+    return tuple(filter(None, (epoch_sentence(result), *mark_lines(result), earlier_sentence(result))))
 
 
 def epoch_sentence(result: RunResult) -> str | None:
@@ -70,18 +70,17 @@ def epoch_sentence(result: RunResult) -> str | None:
     )
 
 
-def marks_sentence(result: RunResult) -> str | None:
-    """Return what the marks of the table say of a row beside the pick, as far as they occur in it."""
+def mark_lines(result: RunResult) -> tuple[str, ...]:
+    """Return what the marks of the table say of a row beside the pick, a line for each that occurs in it."""
     if result.best is None:
-        return None
-    rows = leaders(result)
+        return ()
+    rows, row = leaders(result), result.trial(result.best.config_id)
     marked = {mark for row in rows for mark in marks(result, row)}
-    row = result.trial(result.best.config_id)
     which = "those measured again" if row is not None and row.measured_again else "them"
-    said = [sentence.format(which=which) for mark, sentence in _MARKS.items() if mark in marked]
+    said = [line.format(which=which) for mark, line in _MARKS.items() if mark in marked]
     if said and all(row.rate_over_pick is not None for row in rows):
-        said.append("All others within the limits are told to be slower.")
-    return " ".join(said) or None
+        said.append("All others within the limits are told to be slower than the pick.")
+    return tuple(said)
 
 
 def earlier_sentence(result: RunResult) -> str | None:
@@ -105,8 +104,10 @@ def earlier_sentence(result: RunResult) -> str | None:
 def _measured_again(result: RunResult) -> str:
     """Return ``The pick and the baseline were``: the rows pointed out that were measured again."""
     again = {row.config_id for row in result.trials if row.measured_again}
-    roles = {"pick": result.best, "fastest": result.fastest, "baseline": result.baseline}
-    names = [f"the {role}" for role, pick in roles.items() if pick is not None and pick.config_id in again]
+    roles = {"baseline": result.baseline, "fastest": result.fastest, "pick": result.best}
+    # What has two roles is named by the one that comes last: the pick is the pick, if it is the fastest too.
+    named = {pick.config_id: f"the {role}" for role, pick in roles.items() if pick is not None}
+    names = [name for key, name in reversed(named.items()) if key in again]
     listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "some rows"
     return f"{listed[:1].upper()}{listed[1:]} {'was' if len(names) == 1 else 'were'}"
 

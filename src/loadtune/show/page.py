@@ -111,7 +111,7 @@ def _context(result: RunResult) -> dict[str, Any]:
         "sentences": sentences,
         "code": loader_code(best.config, result.probe.kept_arguments) if best is not None else None,
         "leaders": _leaders(result),
-        "leaders_notes": " ".join(leaders.notes(result)),
+        "leaders_notes": leaders.notes(result),
         "models_heading": article.HEADING,
         "models_explanation": article.EXPLANATION,
         "document": article.document_rows(result, chosen) if chosen is not None else (),

@@ -56,7 +56,7 @@ def _parts(result: RunResult, width: int, *, verbose: bool) -> Iterable[Renderab
         yield leaders_table(result, rows, width)
     notes = leaders.notes(result)
     if rows and notes:
-        yield Padding(Text(" ".join(notes), style="dim"), (0, 0, 1, 0))
+        yield Padding(Text("\n".join(notes), style="dim"), (0, 0, 1, 0))
     failures = _failures(result)
     if failures and verbose:
         yield _failures_table(failures)
