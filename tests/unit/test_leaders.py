@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from scripted_machine import Machine
@@ -10,7 +11,7 @@ from test_verdict import by_workers, concluded, swept, verified
 from factories import make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import Interval, RunResult
-from loadtune.show.leaders import leaders, mark_lines, marks
+from loadtune.show.leaders import leaders, mark_lines, marks, standing_trials
 
 ZERO, ONE, TWO = (LoaderConfig(batch_size=64, num_workers=count) for count in range(3))
 
@@ -88,3 +89,16 @@ def test_leaders_stand_in_the_order_that_the_choice_goes_by() -> None:
     quick = {0: 3000.0, 1: 10.0, 2: 5.0}
     rows = (replace(row, epoch_samples_per_second=quick[row.num_workers]) for row in result.trials)
     assert [row.num_workers for row in leaders(replace(result, trials=tuple(rows)))] == [2, 0, 1]
+
+
+def test_the_reason_counts_what_the_table_marks() -> None:
+    """As many others as the reason calls not told apart are marked so, or tied, over twelve noisy sweeps."""
+    seen = []
+    for seed in range(12):
+        result = swept(Machine(rate=lambda _: 1000.0, trial_sd=0.05, seed=seed))
+        told = re.search(r"(\d+) others? (?:is|are) not told apart", result.best.reason if result.best else "")
+        if told:
+            marked_so = [row for row in standing_trials(result) if {"tied", "not told apart"} & {*marks(result, row)}]
+            seen.append((int(told[1]), len(marked_so)))
+    assert len(seen) > 2
+    assert all(said == marked_so for said, marked_so in seen)

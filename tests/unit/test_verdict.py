@@ -14,7 +14,7 @@ from loadtune.describe.space import SearchSpace
 from loadtune.errors import NothingFitsError
 from loadtune.explain import pages
 from loadtune.judge.findings import with_one_budget
-from loadtune.judge.lack import lack
+from loadtune.judge.lack import by_cause, lack
 from loadtune.judge.verdict import conclude
 from loadtune.record.failure import Alone, FailureEvidence
 from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, RunResult, TrialRecord
@@ -767,3 +767,19 @@ def test_what_was_refused_is_one_cause_whatever_it_needs() -> None:
     ]
     run = concluded([*verified({BASE: (1000.0,) * 3}), *refused], configs=(BASE, *grid))
     assert [one.numbers["configurations"] for one in run.findings if one.code == "LT008"] == [3]
+
+
+def test_one_worker_that_ends_and_two_are_one_cause() -> None:
+    """How many workers ended in the same way is no other cause: LT008 tells of all of them once."""
+    ends = (
+        "worker 0 ended with exit code 7; the 64 samples load alone",
+        "worker 1 ended with exit code 7, worker 3 ended with exit code 7; the 128 samples load alone",
+    )
+    result = concluded(verified({config: (by_workers(config),) * 3 for config in GRID}))
+    rows = [
+        replace(row, status="failed", failure_kind="worker_error", failure_reason=reason)
+        for row, reason in zip(result.trials[1:], ends, strict=True)
+    ]
+    assert [len(rows) for rows in by_cause(rows)] == [2]
+    other = replace(rows[0], failure_reason="worker 0 ended with exit code 7, and said nothing")
+    assert [len(rows) for rows in by_cause([*rows, other])] == [2, 1]

@@ -91,8 +91,13 @@ def _grouped(rows: Sequence[TrialResult], key: Callable[[TrialResult], Hashable]
 
 
 def _way(row: TrialResult) -> str:
-    """Return the first clause of the reason without its numbers: which sample or worker it was is no other cause."""
-    return re.sub(r"\d[\d,.]*(?: ?([KMGT]i?)?B\b)?", "#", (row.failure_reason or "").partition("; ")[0])
+    """Return the first clause of the reason without its numbers, each part of it once.
+
+    Which sample or worker it was is no other cause, nor how many workers ended so.
+    """
+    clause = (row.failure_reason or "").partition("; ")[0]
+    parts = re.sub(r"\d[\d,.]*(?: ?([KMGT]i?)?B\b)?", "#", clause.replace(", ", "\n")).split("\n")
+    return ", ".join(dict.fromkeys(parts))
 
 
 def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:

@@ -167,7 +167,17 @@ def _is_no_faster(ahead: Difference, tie: float) -> bool:
 
 
 def _not_told_apart(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
-    """Return what may be faster than the chosen one by more than the tie, as far as the evidence goes.
+    """Return what may be faster than the chosen one by more than the tie, as far as the evidence goes."""
+    return {key: ahead for key, ahead in _others(choice, chosen).items() if not _is_no_faster(ahead, choice.tie)}
+
+
+def _not_told_slower(choice: Choice, chosen: TrialResult) -> int:
+    """Return how many others are not told to be slower than the chosen one by more than the tie."""
+    return sum(ahead.upper(0.975) > math.log1p(-choice.tie) for ahead in _others(choice, chosen).values())
+
+
+def _others(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
+    """Return how far every other is ahead of the chosen one.
 
     Rows that differ in ``drop_last`` alone are one loader at another setting of an epoch: each pair counts once, by the
     one further ahead.
@@ -175,7 +185,7 @@ def _not_told_apart(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, D
     rows = {row.config_id: row for row in choice.rows}
     found: dict[LoaderConfig, Difference] = {}
     for key, ahead in sorted(choice.ahead_of_chosen.items(), key=lambda item: -item[1].log_ratio):
-        if rows[key].config.steady != chosen.config.steady and not _is_no_faster(ahead, choice.tie):
+        if rows[key].config.steady != chosen.config.steady:
             found.setdefault(rows[key].config.steady, ahead)
     return found
 
@@ -215,8 +225,9 @@ def _why_fastest(choice: Choice, chosen: TrialResult) -> str:
         return seen
     fastest = f"the fastest{_over_an_epoch(choice, chosen)}"
     if others:
-        verb = "is" if len(others) == 1 else "are"
-        return f"{fastest} by estimate; {counted(len(others), 'other')} {verb} not told apart from it at this noise"
+        count = _not_told_slower(choice, chosen)
+        verb = "is" if count == 1 else "are"
+        return f"{fastest} by estimate; {counted(count, 'other')} {verb} not told apart from it at this noise"
     configs = {row.config_id: row.config.steady for row in choice.rows}
     place = choice.tied.index(choice.chosen) if choice.chosen in choice.tied else 0
     # Rows that differ in drop_last alone are one loader at another setting of an epoch: each pair counts once.

@@ -28,7 +28,7 @@ _ADVICE = {
     "memory": "try smaller batches and fewer workers, or give the run more memory",
     "unknown": "a peak that is limited could not be measured: sweep without that limit, and watch the memory otherwise",
     "time": "give it more time with --time-budget, or fewer values on the axes",
-    "failed": "see failure_reason of each trial, and run the first of them alone with --batch-size and --num-workers",
+    "failed": "mend what LT008 names, the most frequent first, and sweep again",
 }
 
 
