@@ -88,12 +88,10 @@ def earlier_sentence(result: RunResult) -> str | None:
     best = result.best
     if best is None or not any(row.measured_again for row in result.trials):
         return None
-    higher = [
-        row
-        for row in measured_trials(result)
-        if not row.measured_again and (row.samples_per_second or 0.0) > best.samples_per_second.estimate
-    ]
-    if not higher:
+    row = result.trial(best.config_id)
+    rate = judged_rate(row) if row is not None else None
+    others = (row for row in measured_trials(result) if not row.measured_again)
+    if rate is None or not any((judged_rate(row) or 0.0) > rate * SAME for row in others):
         return None
     return (
         f"{_measured_again(result)} measured again at the end. What looks higher was not, or only once: the best of "
