@@ -109,6 +109,8 @@ class Kept(msgspec.Struct, kw_only=True):
     """What there is of one loader; the probe comes with the first piece."""
 
     scale: float
+    digest: str
+    """Of the plan: trials of another grid or budget are not gone on with."""
     thin: int = 1
     probe: Probe | None = None
     table: list[TrialRecord] = []
@@ -123,9 +125,9 @@ class Piece:
     def __init__(self, case: Case, scale: float, minutes: float, blocks: int) -> None:
         self.case, self._ends, self._blocks = case, time.monotonic() + 60 * minutes, blocks
         self._path = KEPT / f"{case.name}.json"
-        self.kept = read(self._path) or Kept(scale=scale, thin=case.thin)
-        assert self.kept.scale == scale, (
-            f"{self._path} was made with --scale {self.kept.scale}: give that, or remove it"
+        self.kept = read(self._path) or Kept(scale=scale, digest=case.plan(scale).digest(), thin=case.thin)
+        assert self.kept.digest == case.plan(scale).digest(), (
+            f"{self._path} is of another plan (--scale {self.kept.scale}): give that, or remove it"
         )
 
     def run(self) -> bool:

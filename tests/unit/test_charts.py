@@ -62,7 +62,7 @@ def test_the_heat_map_says_what_the_failed_cells_have_in_common() -> None:
     assert chart is not None
     assert chart.says.endswith(
         "Hatched without a number are 9 of 15 cells: each says what became of it, and all trials say why. Of the cells "
-        "whose trials failed, all have 3 or 4 workers, and the 6 that gave a number have 0 to 2."
+        "without a number whose trials failed, all have 3 or 4 workers, and the 6 that gave a number have 0 to 2."
     )
 
 

@@ -47,25 +47,32 @@ def started(config: LoaderConfig, first_batch_seconds: float, *, samples: int = 
 
 @pytest.mark.parametrize(("first", "severity"), [(3.0, "info"), (12.0, "warning")])
 def test_a_start_of_half_an_epoch_is_a_warning(first: float, severity: str) -> None:
-    """3 s of an epoch of 13 s are information, 12 s of 22 s a warning."""
+    """2.6 s of an epoch of 12.6 s are information, 11.6 s of 21.6 s a warning."""
     finding = epoch_findings.start_up(started(FOUR, first))
     assert finding is not None
     assert finding.severity == severity
 
 
 def test_a_late_first_batch_is_told_with_its_share_of_the_epoch() -> None:
-    """3 s before the first batch of an epoch of 13 s are told; 0.2 s are not, and workers that are kept have none."""
+    """Of 3 s before the first batch 2.6 s are told, 0.4 s load a round; 0.5 s are not, and kept workers have none."""
     finding = epoch_findings.start_up(started(FOUR, 3.0))
     assert finding is not None
     assert finding.numbers["first_batch_seconds"] == 3.0
-    assert finding.numbers["share"] == pytest.approx(3.0 / finding.numbers["epoch_seconds"])
+    assert finding.numbers["start_seconds"] == pytest.approx(3.0 - 4 * 64 / 640)
+    assert finding.numbers["share"] == pytest.approx(2.6 / finding.numbers["epoch_seconds"])
     assert "4 workers of the choice start anew in each" in finding.message
     assert "persistent_workers=True" in finding.advice
-    assert epoch_findings.start_up(started(FOUR, 0.2)) is None
+    assert epoch_findings.start_up(started(FOUR, 0.5)) is None
     assert epoch_findings.start_up(started(replace(FOUR, persistent_workers=True), 3.0)) is None
     alone = epoch_findings.start_up(started(BASE, 3.0))
     assert alone is not None
     assert "worker" not in alone.message + alone.advice
+
+
+def test_loading_the_first_batches_is_no_start() -> None:
+    """Where the first batch takes as long as a round of the workers takes, kept workers would spare nothing."""
+    round_seconds = 4 * 64 / 640
+    assert epoch_findings.start_up(started(FOUR, round_seconds, samples=64 * 8)) is None
 
 
 def test_an_end_in_which_workers_run_dry_is_told() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from factories import make_result, make_trial, with_trials
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.epoch import epoch_is_telling
 from loadtune.record.results import TrialResult
 from loadtune.show import article, epochs
 from loadtune.show.charts import models, parts
@@ -60,8 +61,8 @@ def test_how_many_epochs_were_run(were_run: list[bool], sentence: str) -> None:
 @pytest.mark.parametrize(("share", "telling"), [(0.89, True), (0.9, False), (1.2, False)])
 def test_a_rate_over_an_epoch_is_telling_below_nine_tenths(share: float, telling: bool) -> None:  # noqa: FBT001 - a case
     """A rate over an epoch below nine tenths of the steady one is telling; one not known is not."""
-    assert epochs.is_telling(a_row(epoch_samples_per_second=1000.0 * share)) is telling
-    assert not epochs.is_telling(a_row(epoch_samples_per_second=None))
+    assert epoch_is_telling(a_row(epoch_samples_per_second=1000.0 * share)) is telling
+    assert not epoch_is_telling(a_row(epoch_samples_per_second=None))
 
 
 def test_charts_say_which_epochs_were_run() -> None:

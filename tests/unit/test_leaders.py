@@ -53,10 +53,10 @@ def test_a_row_that_noise_does_not_tell_from_the_pick_says_so() -> None:
     """Where the interval of the difference reaches up to the tie, the row is not told apart, and the note says that."""
     noisy = {ZERO: (1000.0, 1010.0, 990.0), ONE: (1500.0, 2600.0, 1700.0), TWO: (2300.0, 1600.0, 2500.0)}
     result = concluded(verified(noisy))
-    assert marked(result)[1] == ("not told apart",)
+    assert marked(result)[1] == ("undecided",)
     assert mark_lines(result) == (
-        "not told apart: this noise leaves open whether it is slower than the pick.",
-        "All others within the limits are told to be slower than the pick.",
+        "undecided: not told apart from the pick, as this noise leaves open whether it is slower by over 2 %.",
+        "A row with no such mark is told to be slower.",
     )
 
 
@@ -64,8 +64,8 @@ def test_the_edge_between_slower_and_not_told_apart_is_the_tie() -> None:
     """A row whose interval ends below the pick's rate less the tie is slower; one that ends above it is open."""
     result = swept(Machine(rate=by_workers, window_sd=0.002))
     assert marked(with_ratio(result, 1, 0.5, 0.979))[1] == ()
-    assert marked(with_ratio(result, 1, 0.5, 0.981))[1] == ("not told apart",)
-    assert marked(with_ratio(result, 1, 1.01, 1.2))[1] == ("looks faster",)
+    assert marked(with_ratio(result, 1, 0.5, 0.981))[1] == ("undecided",)
+    assert marked(with_ratio(result, 1, 1.01, 1.2))[1] == ("told faster",)
 
 
 def test_what_is_over_a_limit_is_not_compared_with_the_pick() -> None:
@@ -77,10 +77,12 @@ def test_what_is_over_a_limit_is_not_compared_with_the_pick() -> None:
 
 def test_nothing_is_told_of_rows_that_have_no_comparison() -> None:
     """A run that was made before rows had a ratio keeps its ties, and does not say that the others are slower."""
-    tied = "tied: counts as no slower than the fastest; the cheapest of {} is the pick."
-    assert mark_lines(make_result()) == (tied.format("them"),)
+    tied = "tied: counts as no slower than the fastest; {}."
+    assert mark_lines(make_result()) == (tied.format("the cheapest is picked"),)
     again = tuple(replace(row, measured_again=True) for row in make_result().trials)
-    assert mark_lines(make_result(trials=again)) == (tied.format("those measured again"),)
+    assert mark_lines(make_result(trials=again)) == (
+        tied.format("only what was measured again is picked, of that the cheapest"),
+    )
 
 
 def test_leaders_stand_in_the_order_that_the_choice_goes_by() -> None:
@@ -98,7 +100,7 @@ def test_the_reason_counts_what_the_table_marks() -> None:
         result = swept(Machine(rate=lambda _: 1000.0, trial_sd=0.05, seed=seed))
         told = re.search(r"(\d+) others? (?:is|are) not told apart", result.best.reason if result.best else "")
         if told:
-            marked_so = [row for row in standing_trials(result) if {"tied", "not told apart"} & {*marks(result, row)}]
+            marked_so = [row for row in standing_trials(result) if {"tied", "undecided"} & {*marks(result, row)}]
             seen.append((int(told[1]), len(marked_so)))
     assert len(seen) > 2
     assert all(said == marked_so for said, marked_so in seen)

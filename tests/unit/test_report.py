@@ -137,7 +137,9 @@ def test_a_pick_without_a_told_gain_heads_the_page_as_a_guess() -> None:
     """Where the gain's interval holds 1 the page says best guess, not use; and the terminal says so too."""
     again = tuple(dataclasses.replace(row, measured_again=True) for row in make_result().trials)
     told, guessed = (make_result(gain=Interval(estimate=1.3, low=low, high=1.7), trials=again) for low in (1.1, 0.9))
-    assert ('eyebrow">Use<' in page.render(told), 'eyebrow">Best guess' in page.render(guessed)) == (True, True)
+    assert 'eyebrow">Use<' in page.render(told)
+    assert 'eyebrow">Best guess, no gain beyond the noise<' in page.render(guessed)
+    assert 'eyebrow">Best guess, too few fresh trials to confirm its gain<' in page.render(make_result())
     assert (summary.standing(told), summary.standing(guessed)) == ("told", "guess")
 
 

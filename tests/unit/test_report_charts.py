@@ -250,10 +250,25 @@ def test_the_time_between_batches_has_its_interval() -> None:
     chart = worth.worth(with_trials(make_result(), rows))
     assert chart is not None
     assert [row[1] for row in worth.worth_table(chart).rows] == ["30.8 ± 9.8 ms", "7.7 ± 2.4 ms"]
-    assert "that holds from 7.7 ± 2.4 ms on, for a step on 64 samples in place of 256." in chart.says
+    assert "each training step waits 7.7 ± 2.4 ms for its 64 samples: without workers nothing is loaded" in chart.says
     drawn = worth.draw_worth(chart)
     assert ">120 ms<" in drawn
     assert "at the steady rate (ms)" in drawn
+
+
+def test_only_workers_load_while_a_step_runs() -> None:
+    """With workers a longer step hardly waits, for batches of any size; without any each step waits for its batch."""
+    rows = {row.config_id: row for row in make_result().trials if row.config_id in ("b256-w2-drop", "b64-w0")}
+    with_workers = dataclasses.replace(rows["b64-w0"], num_workers=1, prefetch_factor=2)
+    both = worth.worth(with_trials(make_result(), (rows["b256-w2-drop"], with_workers)))
+    alone = worth.worth(
+        with_trials(make_result(), (dataclasses.replace(rows["b256-w2-drop"], num_workers=0, prefetch_factor=None),))
+    )
+    assert both is not None
+    assert alone is not None
+    assert "holds from 42.00 ± 0.47 ms on, for a step on 64 samples in place of 256." in both.says
+    assert "hardly waits" not in alone.says
+    assert "for its 256 samples: without workers nothing is loaded while it runs." in alone.says
 
 
 def test_every_chart_of_steady_rates_names_them_so() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from factories import make_result
+from factories import make_probe, make_result
 from loadtune.record.results import Finding, RunResult
 from loadtune.show import summary
 
@@ -17,11 +17,20 @@ def with_slow_epochs(result: RunResult) -> RunResult:
     return replace(result, trials=tuple(rows))
 
 
-def test_another_batch_size_is_said_to_change_training() -> None:
-    """The pick has batch 256 where the baseline has 64: the learning rate is named, and how to stay with 64."""
+def test_another_batch_size_than_the_users_is_said_to_change_training() -> None:
+    """The pick has batch 256 where the loader given has 64: the learning rate is named, and how to stay with 64."""
+    given = make_result(probe=make_probe(baseline_is_given=True))
+    assert summary.training_sentence(given) == (
+        "Batch 256 in place of your 64 changes training, not loading alone: the learning rate has to be looked at "
+        "again. --batch-size 64 finds the best settings for 64."
+    )
+
+
+def test_where_no_batch_size_was_given_none_is_called_the_users() -> None:
+    """The baseline's 64 is the article's: the sentence says how to find the settings for one's own batch size."""
     assert summary.training_sentence(make_result()) == (
-        "Batch 256 in place of 64 changes training, not loading alone: the learning rate has to be looked at again. "
-        "--batch-size 64 finds the best settings with 64."
+        "The batch size is part of training, not of loading alone: where yours is not 256, --batch-size with yours "
+        "finds the best settings for it."
     )
 
 
@@ -44,11 +53,15 @@ def test_what_the_start_of_workers_takes_stands_beside_the_epoch() -> None:
     assert summary.start_sentence(make_result(findings=(LATE,))) is None
 
 
-def test_workers_that_were_kept_in_a_trial_are_not_said_to_be_unmeasured() -> None:
-    """With persistent workers among the rows the sentence does not call them not measured."""
+def test_only_workers_that_were_kept_in_a_trial_count_as_measured() -> None:
+    """A measured row of persistent workers is not called not measured; a refused one does not count."""
     late = replace(with_slow_epochs(make_result()), findings=(LATE,))
-    rows = (*late.trials, replace(late.trials[-1], config_id="kept", persistent_workers=True))
-    assert "persistent_workers=True spares" in (summary.start_sentence(replace(late, trials=rows)) or "")
+    ran = replace(late.trials[0], config_id="kept", num_workers=2, persistent_workers=True)
+    told = summary.start_sentence(replace(late, trials=(*late.trials, ran)))
+    assert "persistent_workers=True spares" in (told or "")
+    refused = replace(ran, status="refused", samples_per_second=None)
+    told = summary.start_sentence(replace(late, trials=(*late.trials, refused)))
+    assert "which was not measured" in (told or "")
 
 
 def test_the_last_line_says_which_rows_share_their_trials() -> None:
@@ -66,9 +79,9 @@ def test_the_last_line_says_which_rows_share_their_trials() -> None:
     assert line(alone) == "1 configuration."
 
 
-def test_a_gain_that_fresh_trials_do_not_confirm_is_a_guess() -> None:
+def test_a_gain_that_fresh_trials_do_not_confirm_is_not_told() -> None:
     """A gain beyond the noise is told only where pick and baseline were both measured again."""
     result = make_result()
-    assert summary.standing(result) == "guess"
+    assert summary.standing(result) == "unconfirmed"
     again = tuple(replace(row, measured_again=True) for row in result.trials)
     assert summary.standing(replace(result, trials=again)) == "told"

@@ -202,6 +202,16 @@ def is_tied(ahead: Difference, tie: float) -> bool:
     return ahead.upper() >= math.log1p(-tie)
 
 
+def is_open(over_chosen: Interval, tie: float) -> bool:
+    """Return whether it is left open that a row is no slower than the chosen one by more than the tie.
+
+    Args:
+        over_chosen: Its rate over that of the chosen one, with the 95 % interval.
+        tie: Rates no further apart than this share count as equal.
+    """
+    return over_chosen.high > 1 - tie
+
+
 def cost(row: TrialResult) -> tuple[float, ...]:
     """Return what a configuration costs, to sort by.
 

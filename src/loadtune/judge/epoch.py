@@ -10,6 +10,9 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.document import batches_per_epoch
 from loadtune.record.results import EpochMeasurement, Probe, SteadyMeasurement, TrialRecord, TrialResult
 
+TELLING_EPOCH_LOSS = 0.9
+"""An epoch slower than this share of the steady rate is mentioned."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochShape:
@@ -62,12 +65,28 @@ def tail_seconds(row: TrialResult) -> float | None:
     Start-up is what the first batch takes beyond one round of the workers. A loader that its main process bounds has no
     rounds to speak of, and nothing beyond.
     """
-    parts = parts_of(row)
-    if parts is None or not row.samples_per_second or not row.num_workers:
+    parts, start = parts_of(row), start_seconds(row)
+    if parts is None or start is None or not row.samples_per_second or not row.num_workers:
         return None
-    rate, used = row.samples_per_second, (row.epoch_samples_per_second or 0.0) * parts.whole
-    start_up = max(0.0, parts.first - row.num_workers * (row.batch_size or 0) / rate)
-    return max(0.0, parts.whole - start_up - used / rate)
+    used = (row.epoch_samples_per_second or 0.0) * parts.whole
+    return max(0.0, parts.whole - start - used / row.samples_per_second)
+
+
+def start_seconds(row: TrialResult) -> float | None:
+    """Return what the first batch takes beyond the loading of one round: what kept workers spare in each later epoch.
+
+    A round is a batch of each worker, or one where there are none. None where no epoch is known.
+    """
+    parts = parts_of(row)
+    if parts is None or not row.samples_per_second:
+        return None
+    return max(0.0, parts.first - max(row.num_workers, 1) * (row.batch_size or 0) / row.samples_per_second)
+
+
+def epoch_is_telling(row: TrialResult) -> bool:
+    """Return whether the rate over an epoch tells another story than the steady rate: it is well below it."""
+    steady, epoch = row.samples_per_second, row.epoch_samples_per_second
+    return steady is not None and epoch is not None and epoch < TELLING_EPOCH_LOSS * steady
 
 
 def epoch_shape(config: LoaderConfig, probe: Probe, samples_per_batch: float | None = None) -> EpochShape | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtune.judge.case import Case
-from loadtune.judge.epoch import EpochParts, parts_of, tail_seconds
+from loadtune.judge.epoch import EpochParts, parts_of, start_seconds, tail_seconds
 from loadtune.judge.reasons import counted
 from loadtune.record.results import Finding, TrialResult
 from loadtune.units import format_bytes, format_decimal, format_seconds, format_share
@@ -15,11 +15,12 @@ MOST_OF_IT = 0.5
 
 
 def start_up(case: Case) -> Finding | None:
-    """Return LT025 where much of an epoch passes before the first batch is there."""
+    """Return LT025 where much of an epoch passes before the first batch, beyond the loading of it."""
     row, parts = _of_the_choice(case)
-    if row is None or parts is None or row.persistent_workers or parts.first < TELLING * parts.whole:
+    start = start_seconds(row) if row is not None else None
+    if row is None or parts is None or start is None or row.persistent_workers or start < TELLING * parts.whole:
         return None
-    share, epoch = parts.first / parts.whole, format_seconds(parts.whole)
+    share, epoch = start / parts.whole, format_seconds(parts.whole)
     anew = f": {counted(row.num_workers, 'worker')} of the choice start anew in each" if row.num_workers else ""
     advice = (
         "keep them between epochs with persistent_workers=True: --persistent-workers off,on measures what it gives"
@@ -29,10 +30,11 @@ def start_up(case: Case) -> Finding | None:
     return Finding(
         code="LT025",
         severity="warning" if share >= MOST_OF_IT else "info",
-        message=f"{format_seconds(parts.first)} of an epoch of {epoch} ({format_share(share, 0)}) pass before its "
-        f"first batch is there{anew}",
+        message=f"{format_seconds(start)} of an epoch of {epoch} ({format_share(share, 0)}) pass before the loading of "
+        f"its first batches begins{anew}",
         advice=advice,
-        numbers={"first_batch_seconds": parts.first, "epoch_seconds": parts.whole, "share": share},
+        numbers={"start_seconds": start, "first_batch_seconds": parts.first}
+        | {"epoch_seconds": parts.whole, "share": share},
     )
 
 

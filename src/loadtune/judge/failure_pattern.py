@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from loadtune.describe.config import LoaderConfig
 
 ODDS = 50
-"""A trait is named where chance would give it to all that failed less than once in so many times.
+"""A trait is named where chance would give it, were it named beforehand, to all that failed less than once in so many.
 
-That is much, as the settings are several and each can be cut in several places: chance has many tries.
+That is much, as the settings are several and each can be cut in several places: chance has many tries, and of failures
+that fall anywhere about one set in eight shows a pattern all the same.
 """
 ODDS_OF_WORKERS = 5
 """The same for workers against none: a single cut, and expected, as only with workers samples cross processes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from loadtune.record.results import Interval
-from loadtune.units import WIDE_INTERVAL, format_estimate, format_ratio
+from loadtune.units import format_estimate, format_ratio
 
 MOST_SPAN = 2.0
 """An interval that reaches further than this factor from its estimate says nothing of the size of a gain."""
 EXACT = 1e-6
 """An interval narrower than this share is no interval: nothing varied."""
+WIDE_GAIN = 0.1
+"""A half-width above this share of a gain is given by its ends: what decides is how far they are from 1."""
 _MOST_DIGITS = 5
 
 
@@ -31,7 +33,7 @@ def gain_words(gain: Interval) -> str:
         return f"at least {_end_words(gain.low)} ×" if gain.low > 1 else "not known"
     if gain.high - gain.low < EXACT * gain.estimate:
         return format_ratio(gain.estimate)
-    if max(gain.high - gain.estimate, gain.estimate - gain.low) > WIDE_INTERVAL * gain.estimate:
+    if max(gain.high - gain.estimate, gain.estimate - gain.low) > WIDE_GAIN * gain.estimate:
         return f"{_end_words(gain.estimate)} × ({range_words(gain)})"
     return format_estimate(gain.estimate, gain.low, gain.high, unit="×", digits=1)
 

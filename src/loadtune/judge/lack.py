@@ -18,6 +18,10 @@ from loadtune.units import format_seconds
 OUT_OF_MEMORY = ("host_oom", "shm_full", "device_oom")
 """Failures that say a configuration is too large, not that the data set is broken."""
 
+_SAMPLE_RAISES = re.compile(
+    r"sample \S+ (?:raised (?P<alone>.*)|raises (?P<error>.*), in a worker and alone in one process)", re.DOTALL
+)
+"""What is said of a sample that raised without workers, and of one that raised in a worker and then alone."""
 MOST_WAYS = 3
 """In which configurations fail of one kind: more of them are not told apart."""
 
@@ -59,6 +63,8 @@ def lack(rows: Sequence[TrialResult], plan: SweepPlan, probe: Probe) -> Lack:
         return Lack(cause="unknown", message="no configuration that was measured is known to meet the limits")
     if failed:
         message = "no configuration asked for could be measured"
+        if any(row.samples_per_second is not None for row in failed):
+            message = "every configuration that was tried failed in one of its trials or more"
         # What was refused was never tried: the time is what kept the others from a number.
         cause: Literal["time", "failed"] = "time" if late and not _tried(failed) else "failed"
         return Lack(cause=cause, message=message, reason=_reasons(failed, late, budget))
@@ -74,10 +80,10 @@ def by_cause(failed: Sequence[TrialResult]) -> list[list[TrialResult]]:
     """Return rows without a number by what kept them from it.
 
     That is their status and the kind of failure; and of what was tried the words of the reason, less its numbers, where
-    these are few.
+    these are few. A sample that raises is one cause, in a worker or without any.
     """
     causes = []
-    for rows in _grouped(failed, lambda row: (row.status, row.failure_kind)):
+    for rows in _grouped(failed, lambda row: (row.status, _of_a_sample(row) or row.failure_kind)):
         ways = _grouped(rows, _way)
         causes += ways if rows[0].status != "refused" and len(ways) <= MOST_WAYS else [rows]
     return causes
@@ -95,9 +101,15 @@ def _way(row: TrialResult) -> str:
 
     Which sample or worker it was is no other cause, nor how many workers ended so.
     """
-    clause = (row.failure_reason or "").partition("; ")[0]
+    clause = _of_a_sample(row) or (row.failure_reason or "").partition("; ")[0]
     parts = re.sub(r"\d[\d,.]*(?: ?([KMGT]i?)?B\b)?", "#", clause.replace(", ", "\n")).split("\n")
     return ", ".join(dict.fromkeys(parts))
+
+
+def _of_a_sample(row: TrialResult) -> str | None:
+    """Return what a sample raises that raises alone too, in the same words wherever it was met; else None."""
+    found = _SAMPLE_RAISES.fullmatch(row.failure_reason or "")
+    return f"sample raises {found['alone'] or found['error']}" if found else None
 
 
 def _reasons(failed: Sequence[TrialResult], late: Sequence[TrialResult], budget: str) -> str:

@@ -137,7 +137,7 @@ def unsteady(case: Case) -> Finding | None:
 def _settling(case: Case, trials: Sequence[TrialRecord]) -> str:
     """Return what would make these trials steady: quiet where other work was seen, else time.
 
-    How much the other work took is told once, of all trials, by LT034.
+    How much the other work took is not told here: LT034 does, of all trials, where it was at work in enough of them.
     """
     cpus = case.environment.usable_cpus
     taken = [cores for trial in trials if (cores := taken_cores(trial)) is not None]

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from loadtune.describe.config import ARTICLE_BATCH_SIZE, DEFAULT_PREFETCH_FACTOR, LoaderConfig
-from loadtune.judge.choose import Choice
+from loadtune.judge.choose import Choice, is_open
+from loadtune.judge.epoch import epoch_is_telling
 from loadtune.judge.evidence import MIN_FRESH
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.memory import needed_bytes
@@ -18,8 +19,6 @@ AGAIN = ("not measured again", "measured again only once")
 """Of a row with fewer fresh trials than stand alone, by their number."""
 MOST_PERCENT = 3.0
 """A ratio above this is given as a multiple."""
-TELLING_EPOCH_LOSS = 0.9
-"""An epoch slower than this share of the steady rate is mentioned."""
 
 
 def label(config: LoaderConfig) -> str:
@@ -76,9 +75,8 @@ def rate_text(row: TrialResult) -> str:
     if steady is None:
         return "not measured"
     text = format_estimate(steady, row.samples_per_second_low, row.samples_per_second_high)
-    epoch = row.epoch_samples_per_second
-    if epoch is not None and epoch < TELLING_EPOCH_LOSS * steady:
-        text += f" ({format_rate(epoch)} over a whole epoch)"
+    if epoch_is_telling(row):
+        text += f" ({format_rate(row.epoch_samples_per_second)} over a whole epoch)"
     return text
 
 
@@ -173,7 +171,7 @@ def _not_told_apart(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, D
 
 def _not_told_slower(choice: Choice, chosen: TrialResult) -> int:
     """Return how many others are not told to be slower than the chosen one by more than the tie."""
-    return sum(ahead.upper(0.975) > math.log1p(-choice.tie) for ahead in _others(choice, chosen).values())
+    return sum(is_open(ahead.ratio(), choice.tie) for ahead in _others(choice, chosen).values())
 
 
 def _others(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
@@ -201,9 +199,15 @@ def _seen_faster(choice: Choice, chosen: TrialResult, others: Mapping[LoaderConf
         return f"faster, but not asked for: {apart(config, chosen.config)} ({difference_words(ahead)})"
     fresh = max((row.fresh_trials for row in choice.rows if row.config.steady == config), default=0)
     again = f", {AGAIN[fresh]}" if choice.verified and fresh < MIN_FRESH else ""
-    more = f" and {counted(len(higher) - 1, 'other')}" if len(higher) > 1 else ""
+    more = f" and {_more_words(higher, config, chosen)}" if len(higher) > 1 else ""
     doubt = "the best of so many rows may do by chance" if is_told else "this noise does not tell from chance"
     return f"{apart(config, chosen.config)}{more} looked faster ({difference_words(ahead)}{again}), which {doubt}"
+
+
+def _more_words(higher: Mapping[LoaderConfig, Difference], first: LoaderConfig, chosen: TrialResult) -> str:
+    """Return the one other that was seen faster by its name, or how many there are."""
+    others = [config for config in higher if config != first]
+    return apart(others[0], chosen.config) if len(others) == 1 else counted(len(others), "other")
 
 
 def _price(chosen: TrialResult, fastest: TrialResult) -> str:

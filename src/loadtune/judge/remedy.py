@@ -167,7 +167,7 @@ def _process(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) ->
             "load the batch in one call, without a loader: dataset.__getitems__(INDICES), which failure_evidence lists"
         )
     if alone is not None and alone.sample is not None:
-        return f"load the sample by itself, without a loader: dataset[{alone.sample}]"
+        return _by_itself(alone.sample)
     if alone is not None and alone.all_well:
         return "look at what only workers do: open files and clients in the worker, on first use"
     return _by_its_end(ended, evidence) if ended is not None else None
@@ -187,6 +187,15 @@ def _by_its_end(ended: ProcessEnd, evidence: FailureEvidence) -> str | None:
     return f"find out who sends {ended.signal}: a batch system at its limit, another program, or the data set itself"
 
 
+def _of_the_data(_config: LoaderConfig, _probe: Probe, evidence: FailureEvidence) -> str | None:
+    """Return how to see what a sample raises, where it is known which does."""
+    return _by_itself(evidence.sample) if evidence.sample is not None else None
+
+
+def _by_itself(sample: str) -> str:
+    return f"load the sample by itself, without a loader: dataset[{sample}]"
+
+
 _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | None]] = {
     "shm_full": _shared_memory,
     "host_oom": _host_memory,
@@ -197,4 +206,5 @@ _WITH_NUMBERS: dict[str, Callable[[LoaderConfig, Probe, FailureEvidence], str | 
     "worker_error": _process,
     "worker_killed": _process,
     "trial_killed": _process,
+    "user_error": _of_the_data,
 }

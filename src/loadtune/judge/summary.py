@@ -27,7 +27,7 @@ from loadtune.record.results import (
 )
 
 NOT_REACHED = "it was not measured before the sweep ended"
-NOT_WORTH = "not tried: the search expected nothing of it"
+NOT_WORTH = "not tried: the search went elsewhere"
 
 
 def all_configs(

@@ -27,7 +27,8 @@ def failures(case: Case) -> tuple[Finding, ...]:
 def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
     """Return what kept these from a number, with the words and the advice of the one that was tried first."""
     first = min(rows, key=lambda row: min(row.order, default=math.inf))
-    how = f"{first.status}, {first.failure_kind}" if first.failure_kind not in (None, first.status) else first.status
+    kinds = " or ".join(dict.fromkeys(row.failure_kind for row in rows if row.failure_kind not in (None, row.status)))
+    how = f"{first.status}, {kinds}" if kinds else first.status
     own = [first.failure_advice] if first.failure_advice else []
     general = "it is never chosen" if len(rows) == 1 else "none of them is ever chosen"
     return Finding(
@@ -44,17 +45,22 @@ def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
 def _trials(case: Case, rows: Sequence[TrialResult]) -> str:
     """Return how many trials failed, where they are not as many as the rows that they speak for."""
     orders = {order for row in rows for order in row.order}
-    tried = sum(record.order in orders and record.status in FAILED for record in case.records)
+    causes = {(row.status, row.failure_kind) for row in rows if row.status in FAILED}
+    tried = sum(record.order in orders and (record.status, record.failure_kind) in causes for record in case.records)
     if tried in (0, len(rows)):
         return ""
-    shared = "" if len({row.config.steady for row in rows}) == len(rows) else ", shared with and without drop_last"
-    return f" ({counted(tried, 'trial')}{shared})"
+    are_pairs = 2 * len({row.config.steady for row in rows}) == len(rows)
+    return f" ({counted(tried, 'trial')}{', shared with and without drop_last' if are_pairs else ''})"
 
 
 def _common(case: Case, rows: Sequence[TrialResult]) -> str:
-    """Return the pattern of what was tried and failed; what was refused was not tried, and proves nothing."""
+    """Return the pattern of what was tried and failed; what was refused was not tried, and proves nothing.
+
+    What gave a number before it failed of another cause is known not to fail of this one at once.
+    """
     failed = [row.config for row in rows if row.status in FAILED]
-    pattern = failure_pattern(failed, [row.config for row in case.choice.rows if row.status == "ok"])
+    worked = [row.config for row in case.choice.rows if row.samples_per_second is not None and row not in rows]
+    pattern = failure_pattern(failed, worked)
     return f"{pattern}; " if pattern else ""
 
 

@@ -414,7 +414,8 @@ class TrialResult:
     looks: tuple[MemoryLook, ...] = ()
     """Memory as it was seen in the trial with the highest peak, at most ``LOOKS_KEPT`` times. JSON only."""
     rate_over_pick: Interval | None = None
-    """The rate that it is judged by (over an epoch where N is known) over the pick's, paired. JSON only."""
+    """The rate that it is judged by (over an epoch where N is known) over the pick's, by their
+    differences in the blocks that they share where there are any. JSON only."""
 
     @property
     def config(self) -> LoaderConfig:

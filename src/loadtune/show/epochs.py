@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from loadtune.judge.reasons import TELLING_EPOCH_LOSS
 from loadtune.judge.verify import half_width_share
 from loadtune.record.results import TrialResult
 from loadtune.units import format_count, format_rate, format_seconds
@@ -43,12 +42,6 @@ def run_sentence(were_run: Sequence[bool]) -> str:
         return f"No epoch was {RUN}: each {parts}."
     verb = "was" if run == 1 else "were"
     return f"{format_count(run)} of {format_count(len(were_run))} epochs {verb} {RUN}; the rest {parts}."
-
-
-def is_telling(row: TrialResult) -> bool:
-    """Return whether the rate over an epoch tells another story than the steady rate: it is well below it."""
-    steady, epoch = row.samples_per_second, row.epoch_samples_per_second
-    return steady is not None and epoch is not None and epoch < TELLING_EPOCH_LOSS * steady
 
 
 def _half_width(row: TrialResult, value: float | None) -> float:

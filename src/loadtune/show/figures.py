@@ -77,8 +77,8 @@ def _heat(result: RunResult) -> Figure | None:
         heat.heat_table,
         name="grid",
         title="Batch size and workers",
-        how_to_read="Steady samples per second in each cell, the best over the other settings; the darker, the faster. "
-        "The pick is outlined. Hatched: over a limit, or without a number.",
+        how_to_read="Steady samples per second in each cell, the best over the other settings; the stronger the "
+        "colour, the faster. The pick is outlined. Hatched: over a limit, or without a number.",
     )
 
 
@@ -144,7 +144,8 @@ def _parts(result: RunResult) -> Figure | None:
         name="parts",
         title="Where the time goes",
         how_to_read="Each bar is an epoch: workers start and load the first batch, then batches stream at the steady "
-        "rate; at the end workers run dry.",
+        "rate; at the end workers run dry. The first batches of all workers are loaded at the same time, and are there "
+        "with the first.",
     )
 
 
@@ -157,7 +158,8 @@ def _memory(result: RunResult) -> Figure | None:
         title="Memory as batches were taken",
         how_to_read="Points are looks at the memory of the process tree; at the last of them the queue was left to "
         "fill. A hollow point is what is expected by the end of an epoch, where the trial ended before. A line that "
-        "keeps rising is growth. The axis of batches is even up to 10 and logarithmic beyond.",
+        "keeps rising is growth. In the table main process and workers each count the pages that they share, the "
+        "memory counts them once. The axis of batches is even up to 10 and logarithmic beyond.",
     )
 
 

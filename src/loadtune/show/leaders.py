@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.choose import judged_rate
+from loadtune.judge.choose import is_open, judged_rate
 from loadtune.judge.throttle import is_telling
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.words import config_words, other_words
-from loadtune.units import format_estimate
+from loadtune.units import format_estimate, format_share
 
 LEADERS = 8
 """Rows of the table of leaders."""
-TIED, UNTOLD, AHEAD = "tied", "not told apart", "looks faster"
+TIED, UNDECIDED, AHEAD = "tied", "undecided", "told faster"
 _MARKS = {
-    TIED: "tied: counts as no slower than the fastest; the cheapest of {which} is the pick.",
-    UNTOLD: "not told apart: this noise leaves open whether it is slower than the pick.",
-    AHEAD: "looks faster: but was not measured again, or not asked for.",
+    TIED: "tied: counts as no slower than the fastest; {which}.",
+    UNDECIDED: "undecided: not told apart from the pick, as this noise leaves open whether it is slower by over {tie}.",
+    AHEAD: "told faster: but not measured again, where the best of many is flattered by noise, or not asked for.",
 }
 SAME = 1 + 1e-9
 """Rates that are further apart than by this factor differ by more than rounding."""
@@ -76,10 +76,12 @@ def mark_lines(result: RunResult) -> tuple[str, ...]:
         return ()
     rows, row = leaders(result), result.trial(result.best.config_id)
     marked = {mark for row in rows for mark in marks(result, row)}
-    which = "those measured again" if row is not None and row.measured_again else "them"
-    said = [line.format(which=which) for mark, line in _MARKS.items() if mark in marked]
+    again = row is not None and row.measured_again
+    which = "only what was measured again is picked, of that the cheapest" if again else "the cheapest is picked"
+    tie = format_share(result.plan.tie, 0)
+    said = [line.format(which=which, tie=tie) for mark, line in _MARKS.items() if mark in marked]
     if said and all(row.rate_over_pick is not None for row in rows):
-        said.append("All others within the limits are told to be slower than the pick.")
+        said.append("A row with no such mark is told to be slower.")
     return tuple(said)
 
 
@@ -138,8 +140,8 @@ def _named(result: RunResult) -> set[str]:
     return {pick.config_id for pick in (result.best, result.fastest, result.baseline) if pick is not None}
 
 
-def looks_faster(result: RunResult) -> tuple[TrialResult, ...]:
-    """Return the rows within the limits that look faster than the one called so, by what rows are compared by."""
+def higher_rated(result: RunResult) -> tuple[TrialResult, ...]:
+    """Return the rows within the limits with a higher rate than the fastest of those measured again."""
     fastest = result.trial(result.fastest.config_id) if result.fastest is not None else None
     best = judged_rate(fastest) if fastest is not None else None
     if best is None:
@@ -153,9 +155,9 @@ def looks_faster(result: RunResult) -> tuple[TrialResult, ...]:
 def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
     """Return what a row is: ``pick``, ``fastest``, ``baseline``, ``tied``, or what is the matter with it.
 
-    None is called the fastest where another looks faster, as what was not measured again may.
+    None is called the fastest where another has a higher rate, as what was not measured again may.
     """
-    fastest = None if looks_faster(result) else result.fastest
+    fastest = None if higher_rated(result) else result.fastest
     picks = (("pick", result.best), ("fastest", fastest), ("baseline", result.baseline))
     names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
     if "pick" not in names:
@@ -174,9 +176,9 @@ def _beside_pick(result: RunResult, trial: TrialResult) -> list[str]:
     if trial.tied_with_best:
         return [TIED]
     over = trial.rate_over_pick
-    if over is None or trial.within_limits is False or over.high <= 1 - result.plan.tie:
+    if over is None or trial.within_limits is not True or not is_open(over, result.plan.tie):
         return []
-    return [AHEAD if over.low > 1 else UNTOLD]
+    return [AHEAD if over.low > 1 else UNDECIDED]
 
 
 def trial_rate(trial: TrialResult, unit: str = "") -> str:

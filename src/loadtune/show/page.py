@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 
 from loadtune.errors import LoadtuneError
+from loadtune.judge.choose import GIVE_AWAY
+from loadtune.judge.epoch import epoch_is_telling
 from loadtune.judge.memory import needed_bytes
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.results import CSV_COLUMNS, Pick, RunResult, TrialResult
 from loadtune.show import article, leaders, summary
 from loadtune.show.charts.common import DataTable
-from loadtune.show.epochs import epoch_rate, epoch_time, is_telling
+from loadtune.show.epochs import epoch_rate, epoch_time
 from loadtune.show.figures import figures
 from loadtune.show.linked import links
 from loadtune.show.predicted import model_sentences, predicted_memory, predicted_rate
@@ -92,15 +94,21 @@ def _content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-_STANDINGS = {"none": "Nothing to use", "kept": "Keep", "told": "Use", "guess": "Best guess, no gain beyond the noise"}
+_STANDINGS = {
+    "none": "Nothing to use",
+    "kept": "Keep",
+    "told": "Use",
+    "unconfirmed": "Best guess, too few fresh trials to confirm its gain",
+    "guess": "Best guess, no gain beyond the noise",
+}
 
 
 def _context(result: RunResult) -> dict[str, Any]:
     best = result.best
     chosen = result.trial(best.config_id) if best is not None else None
     # Key figures say what is used of the limits, and the rate over an epoch, where there is a pick.
-    sentences = summary.verdict_sentences(result) if best is not None else summary.limit_sentences(result)
-    sentences = tuple(sentence for sentence in sentences if sentence != summary.epoch_sentence(result))
+    verdict = summary.verdict_sentences(result, with_epoch=False)
+    sentences = verdict if best is not None else summary.limit_sentences(result)
     return {
         "name": plain(result.probe.name or result.target),
         "workload": summary.workload_sentence(result),
@@ -151,7 +159,7 @@ def _rate_figures(result: RunResult, best: Pick) -> Iterator[tuple[str, str, str
     number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
     what = f"steady rate, 95 % interval{summary.again_words(result)}"
     yield number, f"{wide.strip()}{interval} samples/s".strip(), what
-    if row is not None and (is_telling(row) or baseline is not None):
+    if row is not None and (epoch_is_telling(row) or baseline is not None):
         number, unit = epoch_rate(row).split(" ")
         yield number, unit, f"over an epoch of {epoch_time(row)}, start-up and tail included"
     gain = summary.gain_number(result)
@@ -235,7 +243,8 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     yield "consumer", f"batches go to {plan.consumer.device}; the step is {plan.consumer.step_words}"
     yield "page cache", summary.cache_words(result)
     yield "precision asked for", f"±{format_share(plan.measurement.precision)}"
-    yield "counted as tied", f"within {format_share(plan.tie)}"
+    wide = format_share(GIVE_AWAY * plan.tie)
+    yield "counted as tied", f"within {format_share(plan.tie)}, or not told apart within {wide}"
     kept = ", ".join(probe.kept_arguments)
     yield "kept from the given loader", kept
     trials = "forked from one process" if probe.isolation == "fork" else "started afresh"

@@ -46,7 +46,9 @@ def memory_model_sentence(result: RunResult) -> str | None:
 
 
 def model_sentences(result: RunResult) -> tuple[str, ...]:
-    """Return what the models say of themselves."""
+    """Return what the models say of themselves; nothing where there is no pick that they could speak for."""
+    if result.best is None:
+        return ()
     return tuple(filter(None, (model_sentence(result), memory_model_sentence(result))))
 
 

@@ -109,6 +109,7 @@ def _comments(result: RunResult, pick: Pick) -> Sequence[str]:
     lines = (
         f"loadtune: {config_words(pick.config)}: {summary.pick_rate(pick)}",
         *_flattered(result, pick),
+        *_told(result, pick),
         *_warned(result, pick),
         summary.workload_sentence(result),
         *summary.limit_sentences(result),
@@ -130,6 +131,14 @@ def _flattered(result: RunResult, pick: Pick) -> Sequence[str]:
     is_own = result.best is not None and pick.config_id == result.best.config_id
     remedy = "A longer --time-budget" if is_own else "A sweep with these limits"
     return (f"It was {again}: its rate may be flattered. {remedy} measures it again.",)
+
+
+def _told(result: RunResult, pick: Pick) -> Sequence[str]:
+    """Return the gain, what the start of workers takes and what the batch size changes, of the run's own pick."""
+    if result.best is None or pick.config_id != result.best.config_id:
+        return ()
+    said = (summary.gain_sentence(result), summary.start_sentence(result), summary.training_sentence(result))
+    return tuple(sentence for sentence in said if sentence)
 
 
 def _warned(result: RunResult, pick: Pick) -> Sequence[str]:

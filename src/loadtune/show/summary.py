@@ -7,14 +7,15 @@ from typing import Literal
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge import page_cache
+from loadtune.judge.epoch import epoch_is_telling
 from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import limited, needed_bytes
 from loadtune.judge.reasons import AGAIN, counted, is_torchs_own
 from loadtune.judge.step_findings import wait_share
 from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status, TrialResult
-from loadtune.show.epochs import epoch_rate, epoch_time, is_telling
-from loadtune.show.leaders import looks_faster
+from loadtune.show.epochs import epoch_rate, epoch_time
+from loadtune.show.leaders import higher_rated, measured_trials
 from loadtune.show.words import config_words, plain
 from loadtune.units import (
     UNKNOWN,
@@ -37,14 +38,18 @@ FED = 0.05
 """A step that waits for a smaller share of the time is kept fed: the loader is not the limit."""
 
 
-def standing(result: RunResult) -> Literal["none", "kept", "told", "guess"]:
-    """Return how the pick stands: none, the baseline itself, better than it or with no gain to tell, or a guess."""
+def standing(result: RunResult) -> Literal["none", "kept", "told", "unconfirmed", "guess"]:
+    """Return how the pick stands: none, the baseline itself, told to be better, or a guess.
+
+    The gain of a guess is within the noise; one beyond it is unconfirmed where fresh trials of both are too few.
+    """
     if result.best is None:
         return "none"
     if _picked_baseline(result):
         return "kept"
-    is_sure = result.gain is None or (is_told(result.gain) and _both_measured_again(result))
-    return "told" if is_sure else "guess"
+    if result.gain is not None and not is_told(result.gain):
+        return "guess"
+    return "told" if result.gain is None or _both_measured_again(result) else "unconfirmed"
 
 
 def headline(result: RunResult) -> str:
@@ -102,7 +107,9 @@ def gain_sentence(result: RunResult) -> str | None:
         return None
     over = over_an_epoch(result)
     row, steady = telling_baseline(result), estimate_words(result.baseline)
-    there = f"the steady rate there is {steady}" if row is None else f"there it is {epoch_rate(row)}, steady {steady}"
+    there = f"the steady rate there is {steady}"
+    if row is not None:
+        there = f"the rate over an epoch there is {epoch_rate(row)}, steady {steady}"
     if not is_known(gain):
         return f"The gain{over} against {name} is {unknown_words(gain)}; {there}."
     if not is_told(gain):
@@ -115,7 +122,7 @@ def telling_baseline(result: RunResult) -> TrialResult | None:
     """Return the baseline's row where the gain, which is over an epoch, does not follow from the steady rates."""
     rows = [result.trial(pick.config_id) for pick in (result.baseline, result.best) if pick is not None]
     known = [row for row in rows if row is not None and row.epoch_samples_per_second is not None]
-    return known[0] if len(known) == 2 and any(map(is_telling, known)) else None  # noqa: PLR2004 - both
+    return known[0] if len(known) == 2 and any(map(epoch_is_telling, known)) else None  # noqa: PLR2004 - both
 
 
 def over_an_epoch(result: RunResult) -> str:
@@ -149,7 +156,7 @@ def fastest_sentence(result: RunResult) -> str | None:
     row = result.trial(fastest.config_id)
     needed = needed_bytes(row) if row is not None else fastest.host_peak_bytes
     memory = f" with {format_bytes(needed)} of host memory" if needed else ""
-    name = "Fastest" if not looks_faster(result) else "Fastest of those measured again"
+    name = "Fastest" if not higher_rated(result) else "Fastest of those measured again"
     return f"{name}: {config_words(fastest.config)}, {estimate_words(fastest)}{memory}."
 
 
@@ -160,9 +167,14 @@ def training_sentence(result: RunResult) -> str | None:
     size, usual = result.best.config.batch_size, result.baseline.config.batch_size
     if size is None or usual is None or size == usual:
         return None
+    if is_torchs_own(result.baseline.config, is_given=result.probe.baseline_is_given):
+        return (
+            f"The batch size is part of training, not of loading alone: where yours is not {size:,}, --batch-size with "
+            "yours finds the best settings for it."
+        )
     return (
-        f"Batch {size:,} in place of {usual:,} changes training, not loading alone: the learning rate has to be looked "
-        f"at again. --batch-size {usual} finds the best settings with {usual:,}."
+        f"Batch {size:,} in place of your {usual:,} changes training, not loading alone: the learning rate has to be "
+        f"looked at again. --batch-size {usual} finds the best settings for {usual:,}."
     )
 
 
@@ -179,11 +191,14 @@ def step_sentence(result: RunResult) -> str | None:
     return f"It does not keep {step} fed: the step waits {format_share(share, 0)} of the time for batches."
 
 
-def verdict_sentences(result: RunResult) -> tuple[str, ...]:
-    """Return what is said of the pick below its name, each a sentence; nothing where there is none."""
+def verdict_sentences(result: RunResult, *, with_epoch: bool = True) -> tuple[str, ...]:
+    """Return what is said of the pick below its name, each a sentence; nothing where there is none.
+
+    Without ``with_epoch`` its rate over an epoch is left out, where that stands elsewhere.
+    """
     sentences = (
         reason_sentence(result.best) if result.best is not None else None,
-        epoch_sentence(result),
+        epoch_sentence(result) if with_epoch else None,
         start_sentence(result),
         gain_sentence(result),
         step_sentence(result),
@@ -204,7 +219,7 @@ def host_bytes(result: RunResult) -> int | None:
 def epoch_sentence(result: RunResult) -> str | None:
     """Return the pick's rate over a whole epoch where that is telling: well below the steady rate."""
     trial = result.trial(result.best.config_id) if result.best is not None else None
-    if trial is None or not is_telling(trial):
+    if trial is None or not epoch_is_telling(trial):
         return None
     took = f" ({epoch_time(trial)})" if trial.epoch_seconds is not None else ""
     return f"Over a whole epoch, start-up and tail included: {epoch_rate(trial)}{took}."
@@ -214,10 +229,10 @@ def start_sentence(result: RunResult) -> str | None:
     """Return how much of an epoch is the start of the pick's workers, and what would spare it, where it is telling."""
     trial = result.trial(result.best.config_id) if result.best is not None else None
     late = next((finding for finding in result.findings if finding.code == "LT025"), None)
-    if trial is None or late is None or not trial.num_workers or not is_telling(trial):
+    if trial is None or late is None or not trial.num_workers or not epoch_is_telling(trial):
         return None
     share = format_share(late.numbers["share"], 0)
-    unknown = "" if any(row.persistent_workers for row in result.trials) else ", which was not measured,"
+    unknown = "" if any(row.persistent_workers for row in measured_trials(result)) else ", which was not measured,"
     return (
         f"Workers that start anew take {share} of an epoch; persistent_workers=True{unknown} spares that from the "
         f"second one on ({late.code})."

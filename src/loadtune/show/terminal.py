@@ -143,7 +143,8 @@ def _verdict(result: RunResult) -> RenderableType:
     if result.best is None:
         lines.append(Text(summary.headline(result) + ".", style="bold red"))
     else:
-        name, colour = ("Best guess", "yellow") if summary.standing(result) == "guess" else ("Pick", "green")
+        is_guess = summary.standing(result) in ("guess", "unconfirmed")
+        name, colour = ("Best guess", "yellow") if is_guess else ("Pick", "green")
         lines.append(Text.assemble((f"{name}: ", "bold"), (summary.headline(result), f"bold {colour}")))
         lines += [_indented(sentence) for sentence in summary.verdict_sentences(result)]
     lines += [_indented(sentence) for sentence in summary.limit_sentences(result)]

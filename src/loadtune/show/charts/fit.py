@@ -63,7 +63,10 @@ def _or(value: float | None, otherwise: float) -> float:
 def _sentence(result: RunResult, points: tuple[FitPoint, ...]) -> str:
     worst = max(points, key=lambda point: abs(point.predicted / point.measured - 1))
     off = 100 * (worst.predicted / worst.measured - 1)
-    says = f"Furthest off is {worst.words}: {format_rate(worst.predicted)} predicted, {off:+.0f} % against measured."
+    says = (
+        f"Drawn is the model fitted to all of them: furthest off is {worst.words}, {format_rate(worst.predicted)} "
+        f"predicted, {off:+.0f} % against measured."
+    )
     return f"{plain(model_sentence(result) or '')} {says}".strip()
 
 

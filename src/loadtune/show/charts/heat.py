@@ -110,9 +110,9 @@ def _heat_sentence(cells: tuple[HeatCell, ...], pattern: str | None) -> str:
         of_all = f"{format_count(without)} of {format_count(len(cells))} cells"
         where += f" Hatched without a number are {of_all}: each says what became of it, and all trials say why."
     if pattern:
-        where += f" Of the cells whose trials failed, {pattern}."
+        where += f" Of the cells without a number whose trials failed, {pattern}."
     if len(cells) < len({cell.batch for cell in cells}) * len({cell.workers for cell in cells}):
-        where += " A blank pair was not asked for."
+        where += " A blank pair is not in the grid."
     if over:
         where += f" Hatched with a number {'is' if over == 1 else 'are'} {format_count(over)}, over a limit."
     return where

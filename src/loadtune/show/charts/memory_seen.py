@@ -42,8 +42,8 @@ def _sentence(result: RunResult, series: tuple[Role, ...]) -> str:
     said = "rose" if change > 0 else "fell"
     says = (
         f"With {config_words(trial.config)} memory {said} by {format_bytes(abs(change))} from batch "
-        f"{format_count(first.batches)} to batch {format_count(last.batches)}, where {format_bytes(last.shm_bytes)} of "
-        f"it are batches in shared memory."
+        f"{format_count(first.batches)} to batch {format_count(last.batches)}; {format_bytes(last.shm_bytes)} of "
+        f"the {format_bytes(last.resident_bytes)} there are batches in shared memory."
     )
     if trial.predicted_host_peak_bytes is not None:
         says += f" By the end of an epoch {format_bytes(trial.predicted_host_peak_bytes)} are expected"

@@ -11,10 +11,12 @@ from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, roles
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, to_svg
-from loadtune.show.epochs import epoch_from, epoch_words
+from loadtune.show.epochs import epoch_from, epoch_time, epoch_words
 from loadtune.units import format_decimal, format_seconds, format_share
 
 PARTS = ("until the first batch", "at the steady rate", "the rest")
+LEAST_PART = 1e-6
+"""Of an epoch: a part below this is what rounding leaves."""
 _FILLS = (WARNING, ACCENT, INK)
 
 
@@ -70,7 +72,7 @@ def _sentence(role: Role, seconds: EpochParts, busy: float | None, usable: float
         full = busy >= 0.9 * usable
         says += (
             f". The loader keeps {format_decimal(busy)} of {usable:g} CPUs busy"
-            f"{': there is no more to be had without cheaper samples or more CPUs' if full else ''}"
+            f"{': what gives more are cheaper samples or more CPUs' if full else ''}"
         )
     return says + "."
 
@@ -80,8 +82,8 @@ def parts_table(chart: Parts) -> DataTable:
     rows = [
         (
             role.words,
-            *map(format_seconds, seconds),
-            format_seconds(sum(seconds)),
+            *(format_seconds(one if one > LEAST_PART * seconds.whole else 0.0) for one in seconds),
+            epoch_time(role.trial),
             epoch_from(role.trial),
             "–" if cpus is None else format_decimal(cpus, 2),
         )

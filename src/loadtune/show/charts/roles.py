@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.svg import ACCENT, INK, WARNING
-from loadtune.show.leaders import standing_trials
+from loadtune.show.leaders import higher_rated, standing_trials
 from loadtune.show.words import config_words
 
 STROKES = (ACCENT, INK, WARNING, INK)
@@ -36,7 +36,8 @@ class Role:
 
 def roles(result: RunResult, *, slowest: bool = False) -> tuple[Role, ...]:
     """Return what is pointed out, each configuration once; with ``slowest`` also the one with the lowest rate."""
-    picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
+    fastest = "fastest of those measured again" if higher_rated(result) else "fastest"
+    picks = (("pick", result.best), (fastest, result.fastest), ("baseline", result.baseline))
     named = [(name, result.trial(pick.config_id)) for name, pick in picks if pick is not None]
     rows = standing_trials(result)
     if slowest and rows:

@@ -13,6 +13,8 @@ from loadtune.show.charts.svg import chart_of, to_svg
 from loadtune.show.words import config_words
 from loadtune.units import format_seconds, format_share
 
+BURSTS = 10
+"""Times the median wait that the slowest twentieth waits where batches come in bursts."""
 _LEAST_TICKS, _MOST_TICKS = 3, 9
 
 
@@ -38,10 +40,10 @@ def _sentence(series: tuple[Role, ...]) -> str:
         f"With {config_words(trial.config)} half of the batches came within {format_seconds(middle)}, 95 % within "
         f"{format_seconds(slow)}; the longest wait was {format_seconds(kept[-1])}."
     )
-    if trial.num_workers > 1 and slow > 4 * middle:
+    if trial.num_workers > 1 and slow > BURSTS * middle:
         says += (
-            f" Most come at once and one in a while is waited for: {trial.num_workers} workers hand their batches out "
-            "in turn, in bursts."
+            f" Half of them come almost at once and some are waited for: {trial.num_workers} workers hand their "
+            "batches out in turn, in bursts."
         )
     if len({role.trial.batch_size for role in series}) > 1:
         says += " The batches differ in size: a longer wait for more samples may be the higher rate."

@@ -93,18 +93,40 @@ def is_uneven(trial: TrialResult, mean_seconds: float) -> bool:
 
 def _sentence(times: list[BatchTime], step: float) -> str:
     first, last = times[0], times[-1]
-    if not step:
-        on_average = " on average" if is_uneven(first.role.trial, first.between_seconds) else ""
-        says = (
-            f"No step was given. With {first.role.spoken} a batch comes every {first.every}{on_average}: by these "
-            "figures a training step that takes longer hardly waits for data once the first batch is there, and a "
-            "faster loader would not train faster."
+    if step:
+        return _with_step(first, step)
+    says = ["No step was given.", _without_step(first)]
+    if last.role is not first.role:
+        says.append(_beside(last, first))
+    return " ".join([*says, "Sweep with --step-time to have it judged."])
+
+
+def _without_step(one: BatchTime) -> str:
+    """Return from which step on this loader is fast enough; without workers none is long enough."""
+    trial = one.role.trial
+    if not trial.num_workers:
+        return (
+            f"With {one.role.spoken} each training step waits {one.every} for its {trial.batch_size} samples: without "
+            "workers nothing is loaded while it runs."
         )
-        if last.role is not first.role:
-            says += f" With {last.role.spoken} that holds from {last.every} on"
-            ours, theirs = first.role.trial.batch_size, last.role.trial.batch_size
-            says += "." if ours == theirs else f", for a step on {theirs} samples in place of {ours}."
-        return says + " Sweep with --step-time to have it judged."
+    on_average = " on average" if is_uneven(trial, one.between_seconds) else ""
+    return (
+        f"With {one.role.spoken} a batch comes every {one.every}{on_average}: by these figures a training step that "
+        "takes longer hardly waits for data once the first batch is there, and a faster loader would not train faster."
+    )
+
+
+def _beside(one: BatchTime, first: BatchTime) -> str:
+    """Return the same of another loader, in few words where what was said of the first one holds for it."""
+    ours, theirs = first.role.trial, one.role.trial
+    if not (ours.num_workers and theirs.num_workers):
+        return _without_step(one)
+    sizes = ours.batch_size, theirs.batch_size
+    of_more = "" if sizes[0] == sizes[1] else f", for a step on {sizes[1]} samples in place of {sizes[0]}"
+    return f"With {one.role.spoken} that holds from {one.every} on{of_more}."
+
+
+def _with_step(first: BatchTime, step: float) -> str:
     share = first.wait_seconds / first.between_seconds
     free = format_rate((first.role.trial.batch_size or 0) / step)
     if share <= FED:
