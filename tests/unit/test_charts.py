@@ -134,7 +134,7 @@ def test_the_knob_says_where_more_stops_paying() -> None:
     chart = knob.knob(make_result())
     assert chart is not None
     reached = "With batch 256, 2 workers reach a steady 2,835 samples/s, 1.79 × the rate at 0 workers"
-    assert chart.says == f"{reached}; going on to 4 workers loses 4.5 %."
+    assert chart.says == f"{reached}; going on to 4 workers loses 4 %."
 
 
 def test_with_one_worker_count_the_batch_size_is_the_knob() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 
+from rich.console import Console
 from scripted_machine import Machine
 from test_verdict import by_workers, concluded, swept, verified
 
@@ -12,6 +14,7 @@ from factories import make_result
 from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import Interval, RunResult
 from loadtune.show.leaders import leaders, mark_lines, marks, standing_trials
+from loadtune.show.terminal import print_result
 
 ZERO, ONE, TWO = (LoaderConfig(batch_size=64, num_workers=count) for count in range(3))
 
@@ -104,3 +107,15 @@ def test_the_reason_counts_what_the_table_marks() -> None:
             seen.append((int(told[1]), len(marked_so)))
     assert len(seen) > 2
     assert all(said == marked_so for said, marked_so in seen)
+
+
+def test_a_mark_is_whole_in_a_narrow_terminal() -> None:
+    """At 60 columns, with wide intervals and the longest marks, no word of the table is cut off."""
+    wide = {"samples_per_second_low": 3900.0, "samples_per_second_high": 10_200.0, "tied_with_best": False}
+    over = Interval(estimate=0.9, low=0.5, high=1.5)
+    rows = (replace(row, **wide, rate_over_pick=over) for row in make_result().trials)
+    stream = io.StringIO()
+    print_result(replace(make_result(), trials=tuple(rows)), Console(file=stream, width=60, color_system=None))
+    table = stream.getvalue().partition("Rates are steady")[0]
+    assert "…" not in table
+    assert table.count("undecided") == len(leaders(make_result())) - 1

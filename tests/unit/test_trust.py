@@ -258,6 +258,7 @@ def test_an_end_of_a_gain_near_1_shows_its_side() -> None:
     assert gain_words(Interval(estimate=2.0, low=1.04, high=3.1)) == "2 × (1.04 to 3.1)"
     assert gain_words(Interval(estimate=1.5, low=0.998, high=2.3)) == "1.5 × (0.998 to 2.3)"
     assert gain_words(Interval(estimate=2.1, low=2.0, high=2.2)) == "2.1 ± 0.1 ×"
+    assert gain_words(Interval(estimate=1.54, low=1.17, high=2.01)) == "1.5 × (1.2 to 2)"
 
 
 def test_a_gain_without_a_size_is_told_by_its_lower_end_where_that_is_one() -> None:

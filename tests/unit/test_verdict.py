@@ -783,3 +783,53 @@ def test_one_worker_that_ends_and_two_are_one_cause() -> None:
     assert [len(rows) for rows in by_cause(rows)] == [2]
     other = replace(rows[0], failure_reason="worker 0 ended with exit code 7, and said nothing")
     assert [len(rows) for rows in by_cause([*rows, other])] == [2, 1]
+
+
+def test_one_sample_that_raises_is_one_cause_with_and_without_workers() -> None:
+    """The kinds differ, what the sample raises does not: LT008 tells of it once, with both kinds."""
+    words = ("sample 7 raised ValueError: bad", "sample 7 raises ValueError: bad, in a worker and alone in one process")
+    records = [
+        replace(a_record(one, order=at, status="failed"), failure_kind=kind, failure_reason=reason)
+        for at, (one, kind, reason) in enumerate(
+            zip(GRID, ("user_error", *("worker_error",) * 2), (words[0], *(words[1],) * 2), strict=True)
+        )
+    ]
+    told = [finding for finding in concluded(records).findings if finding.code == "LT008"]
+    assert len(told) == 1
+    assert "3 of 3 configurations gave no usable number (failed, user_error or worker_error)" in told[0].message
+
+
+def test_only_trials_of_its_own_cause_are_counted_by_a_failure() -> None:
+    """A row that hung and then raised counts one trial that hung, not two."""
+    records = [a_record(config, order=at) for at, config in enumerate(GRID)]
+    for at, config in enumerate(GRID[1:]):
+        records.append(replace(a_record(config, order=10 + at, status="hung"), failure_kind="hung", failure_reason="x"))
+    records.append(replace(a_record(GRID[1], order=20, status="failed"), failure_kind="user_error", failure_reason="y"))
+    finding = found(concluded(records), "LT008")
+    assert finding is not None
+    assert finding.message.startswith("2 of 3 configurations gave no usable number (hung)")
+
+
+def test_what_gave_a_number_before_it_failed_otherwise_is_held_against_a_cause() -> None:
+    """Every row fails in the end of a sample; that large batches fail at once of memory is told all the same."""
+    grid = [LoaderConfig(batch_size=size, num_workers=count) for size in (32, 64, 128, 256) for count in (0, 1, 2, 4)]
+    records = []
+    for at, config in enumerate(grid):
+        if config.batch_size == 256:
+            bad = replace(a_record(config, order=at, status="failed"), failure_kind="host_oom", failure_reason="memory")
+            records.append(bad)
+            continue
+        records.append(a_record(config, order=at))
+        bad = replace(a_record(config, order=100 + at, status="failed"), failure_kind="user_error", failure_reason="x")
+        records.append(bad)
+    messages = [f.message for f in concluded(records, configs=tuple(grid)).findings if f.code == "LT008"]
+    assert any("all have batch 256, and the 12 that gave a number have 32 to 128" in message for message in messages)
+
+
+def test_where_nothing_else_was_measured_nothing_is_compared() -> None:
+    """A sweep of one configuration calls it the only one, and does not say that settings do not matter."""
+    result = concluded(verified({BASE: (1000.0,) * 3}), configs=(BASE,))
+    assert result.best is not None
+    assert "nothing else that can be chosen was measured" in result.best.reason
+    assert found(result, "LT007") is None
+    assert gain_sentence(result) == "That is torch's defaults (0 workers, batch 64): nothing else was measured."

@@ -6,9 +6,9 @@ import math
 
 from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
-from loadtune.judge.choose import judged_rate
+from loadtune.judge.choose import is_open, judged_rate
 from loadtune.judge.evidence import FAILED
-from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster
+from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster, others
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import Finding, Interval, Severity, TrialResult
 from loadtune.units import format_share
@@ -49,7 +49,7 @@ def no_gain(case: Case) -> Finding | None:
     if out is not None:
         message = f"nothing within the limits is told to be faster than {name}: {out.words}"
         return _baseline_finding("info", gain, message, out.advice)
-    if _is_open(case):
+    if _may_be_beaten(case) or not others(choice):
         return None
     reason = "they are the choice" if same else f"the choice is at {gain.estimate:.2f} × of them"
     if none_faster(choice):
@@ -64,7 +64,7 @@ def _baseline_finding(severity: Severity, gain: Interval, message: str, advice: 
     return Finding(code="LT007", severity=severity, message=message, advice=advice, numbers={"gain": gain.estimate})
 
 
-def _is_open(case: Case) -> bool:
+def _may_be_beaten(case: Case) -> bool:
     """Return whether something else may be faster: it could not be judged, or was seen faster in its first trial."""
     chosen = case.row(case.choice.chosen)
     best = judged_rate(chosen) if chosen is not None else None
@@ -87,7 +87,7 @@ def at_the_edge(case: Case) -> Finding | None:
         if other.num_workers < row.num_workers and other.config_id in case.choice.ahead_of_chosen
     ]
     ratios = [case.choice.ahead_of_chosen[other.config_id].ratio() for other in fewer]
-    if not ratios or any(ratio.high >= 1 - case.plan.tie for ratio in ratios):
+    if not ratios or any(is_open(ratio, case.plan.tie) for ratio in ratios):
         return None
     nearest = max(range(len(fewer)), key=lambda at: ratios[at].estimate)
     less = 1 - ratios[nearest].estimate

@@ -135,16 +135,18 @@ def _no_faster(choice: Choice, chosen: TrialResult, fastest: TrialResult) -> str
     price = _price(chosen, fastest)
     if ahead is not None and not _is_no_faster(ahead, choice.tie):
         verb, take = ("are", "take") if several else ("is", "takes")
-        text = f"{words} {verb} not told apart at this noise ({difference_words(ahead)})"
+        what = (
+            "not told apart at this noise" if ahead.ratio().low <= 1 else "faster by what may be no more than the tie"
+        )
+        text = f"{words} {verb} {what} ({difference_words(ahead)})"
     else:
         share = math.expm1(ahead.log_ratio) if ahead else 0.0
         noise = "within noise" if ahead and ahead.log_ratio < ahead.upper(0.975) - ahead.log_ratio else "within the tie"
         verb, take = ("are", "take") if several else ("is", "takes")
         text = f"{words} {verb} no faster ({100 * share:+.1f} %, {noise})"
     text += f" and {take} {price}" if price else ""
-    others = _not_told_apart(choice, chosen)
-    others.pop(fastest.config.steady, None)
-    seen = _seen_faster(choice, chosen, {key: ahead for key, ahead in others.items() if key != fastest.config.steady})
+    higher = {key: ahead for key, ahead in _not_told_apart(choice).items() if key != fastest.config.steady}
+    seen = _seen_faster(choice, chosen, higher)
     return f"{text}; {seen}" if seen else text
 
 
@@ -164,27 +166,27 @@ def _is_no_faster(ahead: Difference, tie: float) -> bool:
     return ahead.upper(0.975) <= math.log1p(tie)
 
 
-def _not_told_apart(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
+def _not_told_apart(choice: Choice) -> dict[LoaderConfig, Difference]:
     """Return what may be faster than the chosen one by more than the tie, as far as the evidence goes."""
-    return {key: ahead for key, ahead in _others(choice, chosen).items() if not _is_no_faster(ahead, choice.tie)}
+    return {key: ahead for key, ahead in others(choice).items() if not _is_no_faster(ahead, choice.tie)}
 
 
-def _not_told_slower(choice: Choice, chosen: TrialResult) -> int:
+def _not_told_slower(choice: Choice) -> int:
     """Return how many others are not told to be slower than the chosen one by more than the tie."""
-    return sum(is_open(ahead.ratio(), choice.tie) for ahead in _others(choice, chosen).values())
+    return sum(is_open(ahead.ratio(), choice.tie) for ahead in others(choice).values())
 
 
-def _others(choice: Choice, chosen: TrialResult) -> dict[LoaderConfig, Difference]:
-    """Return how far every other is ahead of the chosen one.
+def others(choice: Choice) -> dict[LoaderConfig, Difference]:
+    """Return how far every other loader within the limits is ahead of the chosen one.
 
     Rows that differ in ``drop_last`` alone are one loader at another setting of an epoch: each pair counts once, by the
     one further ahead.
     """
-    rows = {row.config_id: row for row in choice.rows}
+    configs = {row.config_id: row.config.steady for row in choice.rows}
     found: dict[LoaderConfig, Difference] = {}
     for key, ahead in sorted(choice.ahead_of_chosen.items(), key=lambda item: -item[1].log_ratio):
-        if rows[key].config.steady != chosen.config.steady:
-            found.setdefault(rows[key].config.steady, ahead)
+        if configs[key] != configs.get(choice.chosen or ""):
+            found.setdefault(configs[key], ahead)
     return found
 
 
@@ -223,13 +225,15 @@ def _price(chosen: TrialResult, fastest: TrialResult) -> str:
 
 
 def _why_fastest(choice: Choice, chosen: TrialResult) -> str:
-    others = _not_told_apart(choice, chosen)
-    seen = _seen_faster(choice, chosen, others)
+    if not others(choice):
+        return "nothing else that can be chosen was measured"
+    rivals = _not_told_apart(choice)
+    seen = _seen_faster(choice, chosen, rivals)
     if seen:
         return seen
     fastest = f"the fastest{_over_an_epoch(choice, chosen)}"
-    if others:
-        count = _not_told_slower(choice, chosen)
+    if rivals:
+        count = _not_told_slower(choice)
         verb = "is" if count == 1 else "are"
         return f"{fastest} by estimate; {counted(count, 'other')} {verb} not told apart from it at this noise"
     configs = {row.config_id: row.config.steady for row in choice.rows}
@@ -257,8 +261,7 @@ def _over_an_epoch(choice: Choice, chosen: TrialResult) -> str:
 
 def none_faster(choice: Choice) -> bool:
     """Return whether it is told of every other that it is not faster than the chosen one by more than the tie."""
-    chosen = next((row for row in choice.rows if row.config_id == choice.chosen), None)
-    return chosen is not None and not _not_told_apart(choice, chosen)
+    return choice.chosen is not None and not _not_told_apart(choice)
 
 
 def fastest_reason(choice: Choice) -> str:

@@ -100,22 +100,32 @@ def gain_sentence(result: RunResult) -> str | None:
         return None
     name = baseline_words(result.baseline.config, is_given=result.probe.baseline_is_given)
     if _picked_baseline(result):
-        out = any(row.status == "ok" and row.within_limits is False for row in result.trials)
-        return f"That is {name}: nothing measured{' within the limits' if out else ''} is told to be better."
+        return _kept_sentence(result, name)
     number, gain = gain_number(result), result.gain
     if number is None or gain is None:
         return None
-    over = over_an_epoch(result)
-    row, steady = telling_baseline(result), estimate_words(result.baseline)
-    there = f"the steady rate there is {steady}"
-    if row is not None:
-        there = f"the rate over an epoch there is {epoch_rate(row)}, steady {steady}"
+    over, there = over_an_epoch(result), _there_words(result, result.baseline)
     if not is_known(gain):
         return f"The gain{over} against {name} is {unknown_words(gain)}; {there}."
-    if not is_told(gain):
-        return f"{number} the rate{over} of {name}: no change beyond the noise."
     first = "" if _both_measured_again(result) else ", not confirmed: too few fresh trials of both"
-    return f"{number} the rate{over} of {name}{first}; {there}."
+    sure = first if is_told(gain) else ": no change beyond the noise"
+    return f"{number} the rate{over} of {name}{sure}; {there}."
+
+
+def _kept_sentence(result: RunResult, name: str) -> str:
+    """Return why the baseline is the pick."""
+    if len({row.config.steady for row in measured_trials(result)}) == 1:
+        return f"That is {name}: nothing else was measured."
+    out = any(row.status == "ok" and row.within_limits is False for row in result.trials)
+    return f"That is {name}: nothing measured{' within the limits' if out else ''} is told to be better."
+
+
+def _there_words(result: RunResult, baseline: Pick) -> str:
+    """Return the baseline's rate that the gain is over, and its steady one."""
+    row, steady = telling_baseline(result), estimate_words(baseline)
+    if row is None:
+        return f"the steady rate there is {steady}"
+    return f"the rate over an epoch there is {epoch_rate(row)}, steady {steady}"
 
 
 def telling_baseline(result: RunResult) -> TrialResult | None:

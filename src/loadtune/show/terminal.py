@@ -29,6 +29,7 @@ WIDE = 78
 WIDEST = 110
 """The same, for what the pipeline model predicts."""
 
+MEMORY = "memory"
 _SEVERITY = {"info": "cyan", "warning": "yellow", "error": "red"}
 _EVERY_ROW = 10**9
 
@@ -92,12 +93,13 @@ _Column = tuple[str, bool, Callable[[TrialResult], str]]
 
 
 def _fitting_columns(result: RunResult, rows: tuple[TrialResult, ...], width: int) -> tuple[_Column, ...]:
-    """Return the most columns that fit, those that say something; the fewest where even they have to wrap."""
+    """Return the most columns that fit, those that say something; where even the fewest do not, memory goes too."""
     for least in (WIDEST, WIDE):
         columns = _telling(_columns(result, least), rows)
         if least <= width and _width(columns, rows) <= width:
             return columns
-    return _telling(_columns(result, 0), rows)
+    columns = _telling(_columns(result, 0), rows)
+    return columns if _width(columns, rows) <= width else tuple(one for one in columns if one[0] != MEMORY)
 
 
 def _telling(columns: tuple[_Column, ...], rows: tuple[TrialResult, ...]) -> tuple[_Column, ...]:
@@ -128,7 +130,7 @@ def _columns(result: RunResult, width: int) -> tuple[_Column, ...]:
         ("samples/s (95 %)", True, leaders.trial_rate),
         *((predicted,) if width >= WIDEST else ()),
         *(wide if width >= WIDE else ()),
-        ("memory", True, lambda row: format_bytes(needed_bytes(row))),
+        (MEMORY, True, lambda row: format_bytes(needed_bytes(row))),
         *((("by model", True, predicted_memory),) if width >= WIDEST else ()),
         *(apart if width >= WIDE else together),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.evidence import FAILED
 from loadtune.judge.failure_pattern import failure_pattern
+from loadtune.judge.verify import half_width_share
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable, Mark, batch_label, mark_of
 from loadtune.show.charts.svg import ACCENT, HATCH, INK, chart_of, letters, to_svg
@@ -86,7 +87,12 @@ def _heat_cell(trials: list[TrialResult]) -> HeatCell:
         )
     best = max(measured, key=lambda row: (row.chosen, row.within_limits is not False, row.samples_per_second or 0.0))
     rate = best.samples_per_second or 0.0
-    return HeatCell(**where, samples_per_second=rate, label=format_number(rate), mark=mark_of(best))
+    return HeatCell(
+        **where,
+        samples_per_second=rate,
+        label=format_number(rate, rate * (half_width_share(best) or 0.0)),
+        mark=mark_of(best),
+    )
 
 
 def _pattern(groups: Mapping[tuple[int | None, int], Sequence[TrialResult]]) -> str | None:

@@ -29,6 +29,11 @@ class KnobPoint:
     high: float
     mark: Mark
 
+    @property
+    def half_width(self) -> float:
+        """Half-width of the 95 % interval, in samples per second."""
+        return max(self.high - self.samples_per_second, self.samples_per_second - self.low)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
@@ -90,7 +95,7 @@ def _knob_sentence(result: RunResult, points: tuple[KnobPoint, ...], *, turns_wo
         return worker_words(value) if turns_workers else f"batch {format_count(value)}"
 
     where = f"With {leader.panel}, {turned(knee.knob)} reach" + ("" if turns_workers and knee.knob != 1 else "es")
-    says = f"{where} a steady {format_rate(knee.samples_per_second)}"
+    says = f"{where} a steady {format_rate(knee.samples_per_second, knee.half_width)}"
     if knee.knob != first.knob:
         gain = format_ratio(knee.samples_per_second / first.samples_per_second)
         says += f", {gain} the rate at {turned(first.knob)}"
@@ -100,7 +105,8 @@ def _knob_sentence(result: RunResult, points: tuple[KnobPoint, ...], *, turns_wo
     best = max(further, key=lambda point: point.samples_per_second)
     change = best.samples_per_second / knee.samples_per_second - 1
     more = "gains" if change > 0 else "loses"
-    return says + f"; going on to {turned(best.knob)} {more} {format_share(abs(change))}."
+    untold = ", which this noise does not tell" if best.low < knee.high and knee.low < best.high else ""
+    return says + f"; going on to {turned(best.knob)} {more} {format_share(abs(change), 0)}{untold}."
 
 
 def knob_table(chart: Knob) -> DataTable:

@@ -45,10 +45,11 @@ def _sentence(result: RunResult, series: tuple[Role, ...]) -> str:
         f"{format_count(first.batches)} to batch {format_count(last.batches)}; {format_bytes(last.shm_bytes)} of "
         f"the {format_bytes(last.resident_bytes)} there are batches in shared memory."
     )
-    if trial.predicted_host_peak_bytes is not None:
-        says += f" By the end of an epoch {format_bytes(trial.predicted_host_peak_bytes)} are expected"
+    peak = trial.predicted_host_peak_bytes
+    if peak is not None and trial.batches_per_epoch and peak > max(look.resident_bytes for look in looks):
+        says += f" By the end of an epoch {format_bytes(peak)} are expected"
         limit = result.limits.host_memory_bytes
-        says += f", {format_share(trial.predicted_host_peak_bytes / limit, 0)} of the limit." if limit else "."
+        says += f", {format_share(peak / limit, 0)} of the limit." if limit else "."
     return says
 
 
