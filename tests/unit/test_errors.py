@@ -78,11 +78,13 @@ def test_the_public_names_are_exact() -> None:
         "TooNoisyError",
         "TrialHostError",
         "UsageError",
+        "WatchSummary",
         "Workload",
         "__version__",
         "find_batch_size",
         "load",
         "sweep",
+        "watch",
     ]
     assert dir(loadtune) == sorted(loadtune.__all__)
 

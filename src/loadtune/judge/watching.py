@@ -186,7 +186,8 @@ def _few_words(seen: WatchMeasurement) -> str:
 def _waiting_words(seen: WatchMeasurement, share: Interval) -> str:
     if share.estimate >= NO_STEP:
         return (
-            f"the loop does little but wait for data, {_share_words(share)} of the time: there is hardly a step to feed"
+            f"the loop does little but wait for data, {_share_words(share)} of the time: there is hardly a step to "
+            "feed, and `loadtune sweep TARGET` looks for the fastest loader"
         )
     low, middle, high = (1 / (1 - min(one, NO_STEP)) for one in (share.low, share.estimate, share.high))
     size = seen.loader.batch_size
