@@ -30,6 +30,10 @@ class Sleeping(Dataset[Any]):
         return torch.tensor(time.perf_counter() - start)
 
 
+def slow_start(_: int) -> None:
+    time.sleep(0.3)
+
+
 def train(loader: Any, step_seconds: float, epochs: int = 1) -> tuple[loadtune.WatchSummary, float, float]:
     """Return the summary, and the seconds a batch that loading and the step really took, on average."""
     loading, steps, batches = 0.0, 0.0, 0
@@ -82,9 +86,6 @@ def test_one_worker_that_is_slower_than_the_step_is_waited_for() -> None:
 @pytest.mark.sleeps
 def test_workers_that_start_anew_for_short_epochs_are_told_apart() -> None:
     """A worker that takes 0.3 s to start is a start-up and no wait; kept for all epochs it is paid once."""
-
-    def slow_start(_: int) -> None:
-        time.sleep(0.3)
 
     def short_epochs(*, kept: bool) -> loadtune.WatchSummary:
         loader = DataLoader(

@@ -106,3 +106,10 @@ def test_importing_loadtune_imports_nothing_heavy() -> None:
     program = "import sys, loadtune; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_watched_loop_tells_is_read_without_torch() -> None:
+    """``loadtune.WatchSummary``, as a type to annotate with, loads neither torch nor pandas."""
+    program = "import sys, loadtune; loadtune.WatchSummary; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -219,6 +219,26 @@ def test_what_the_loader_raises_passes_through() -> None:
     assert summary.seconds == pytest.approx(2 + 1 + 1 + 3 * 3 + 0.5)
 
 
+def test_loops_within_each_other_are_loops_of_their_own() -> None:
+    """Two loops over one watched loader at a time are two epochs, each with its own first batch and its own steps."""
+    clock = Clock()
+    watched = Watched(Loader(clock, [2.0, 1.0, 1.0]), clock=clock)
+    for first, second in zip(watched, watched, strict=True):
+        assert first is second
+        clock.move(3.0)
+    summary = watched.summary()
+    assert (summary.epochs, summary.batches, summary.steady_batches) == (2, 6, 4)
+    assert (summary.first_batch_seconds, summary.wait_seconds) == pytest.approx((4.0, 4.0))
+
+
+def test_a_watched_loader_can_be_watched() -> None:
+    """A watch around a watch hands on the same batches, and both see the same."""
+    clock = Clock()
+    inner = Watched(Loader(clock, [1.0] * 6), clock=clock)
+    outer = run(Watched(inner, clock=clock), clock, 3.0)
+    assert outer == inner.summary()
+
+
 def test_the_end_of_an_epoch_is_no_wait_for_a_batch() -> None:
     """What the loader takes to say that it has ended is time in the loop, and in no share."""
     clock = Clock()

@@ -1,4 +1,4 @@
-"""The clock around somebody's own training loop: two readings a batch, sums, and nothing that grows with the loop."""
+"""The clock around somebody's own training loop: three readings a batch, sums, nothing that grows with the loop."""
 
 from __future__ import annotations
 
