@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         TrialHostError,
         UsageError,
     )
+    from loadtune.judge.watching import WatchSummary
     from loadtune.record.batch_size import BatchSizeResult
     from loadtune.tuner import find_batch_size
+    from loadtune.watcher import watch
 
 __version__ = "0.1.0"
 
@@ -40,10 +42,12 @@ _HOMES = {
     "TooNoisyError": "loadtune.errors",
     "TrialHostError": "loadtune.errors",
     "UsageError": "loadtune.errors",
+    "WatchSummary": "loadtune.judge.watching",
     "Workload": "loadtune.describe.workload",
     "find_batch_size": "loadtune.tuner",
     "load": "loadtune.api",
     "sweep": "loadtune.api",
+    "watch": "loadtune.watcher",
 }
 
 __all__ = [
@@ -59,11 +63,13 @@ __all__ = [
     "TooNoisyError",
     "TrialHostError",
     "UsageError",
+    "WatchSummary",
     "Workload",
     "__version__",
     "find_batch_size",
     "load",
     "sweep",
+    "watch",
 ]
 
 

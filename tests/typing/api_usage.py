@@ -93,3 +93,17 @@ def batch_sizes() -> tuple[int | None, int | None, bool]:
         assert_type(known.noise_scale.samples, float | None)
     assert_type([one.goodput_samples_per_second for one in known.goodputs], list[float])
     return found.largest, found.best, found.exact
+
+
+def watched() -> tuple[loadtune.WatchSummary, float | None]:
+    """A training loop is watched, over a loader and over a plain list."""
+    loader = DataLoader(Numbers(), batch_size=32)
+    with loadtune.watch(loader) as watched:
+        for batch in watched:
+            del batch
+        watched.sampler.set_epoch(len(watched))
+    for number in loadtune.watch([1, 2, 3]):
+        assert_type(number, int)
+    summary = watched.summary()
+    assert_type(summary.verdict, str)
+    return summary, summary.wait_share.high if summary.wait_share is not None else None

@@ -14,6 +14,7 @@ from loadtune.cli import app, parser
 from loadtune.errors import LoadtuneError
 from loadtune.explain import index, pages
 from loadtune.judge.document import ARTICLE_CASE, CIFAR10_TRAINING_SAMPLES, FLOAT32_BYTES, article_slips
+from loadtune.judge.watching import WatchSummary
 from loadtune.record.failure import FailureEvidence
 from loadtune.record.results import CSV_COLUMNS, JSON_ONLY_FIELDS, Environment, RunResult
 from loadtune.units import format_bytes, format_seconds
@@ -143,6 +144,13 @@ def test_json_is_documented() -> None:
     schema = text_of("docs/outputs.md").partition("## run.json")[2].partition("\n## ")[0]
     names = (*RunResult.__dataclass_fields__, *JSON_ONLY_FIELDS)
     assert [name for name in names if f'"{name}": ' not in schema] == []
+
+
+def test_what_a_watched_loop_tells_is_documented() -> None:
+    """docs/watching.md has every field of a ``WatchSummary``, and no other, in its table."""
+    cells = first_cells(text_of("docs/watching.md"))
+    listed = {name.strip("`") for cell in cells for name in cell.split(", ")}
+    assert listed - {"summary()` has", "---"} == set(WatchSummary.__dataclass_fields__)
 
 
 def test_findings_and_kinds_are_in_their_tables() -> None:

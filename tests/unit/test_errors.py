@@ -78,11 +78,13 @@ def test_the_public_names_are_exact() -> None:
         "TooNoisyError",
         "TrialHostError",
         "UsageError",
+        "WatchSummary",
         "Workload",
         "__version__",
         "find_batch_size",
         "load",
         "sweep",
+        "watch",
     ]
     assert dir(loadtune) == sorted(loadtune.__all__)
 
@@ -102,5 +104,12 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 def test_importing_loadtune_imports_nothing_heavy() -> None:
     """``import loadtune`` loads neither torch, pandas nor numpy."""
     program = "import sys, loadtune; print(sorted({'torch', 'pandas', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_a_watched_loop_tells_is_read_without_torch() -> None:
+    """``loadtune.WatchSummary``, as a type to annotate with, loads neither torch nor pandas."""
+    program = "import sys, loadtune; loadtune.WatchSummary; print(sorted({'torch', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,6 +6,9 @@ from loadtune.judge.case import Case
 from loadtune.record.results import Finding, TrialResult
 from loadtune.units import format_seconds
 
+FED = 0.05
+"""A step that waits for a smaller share of the time is kept fed: the loader is not the limit."""
+
 
 def wait_share(row: TrialResult, step_seconds: float) -> float | None:
     """Return the share of the time that the step waits for batches, start-up left out; None where it is not known."""
@@ -27,11 +30,11 @@ def per_batch(case: Case) -> Finding | None:
         message=f"the step of {format_seconds(seconds)} is held for each batch, whatever its size: {large:,} samples "
         f"in the time of {small:,} favour the largest batch, and no real step is like that",
         advice=f"give the one batch size that the time is of, as in --batch-size {small} --step-time "
-        f"{_option(seconds)}; for others sweep again, each with the step time that it has",
+        f"{step_time_option(seconds)}; for others sweep again, each with the step time that it has",
         numbers={"step_seconds": seconds, "smallest_batch": float(small), "largest_batch": float(large)},
     )
 
 
-def _option(seconds: float) -> str:
+def step_time_option(seconds: float) -> str:
     """Return a step time as the option takes it."""
     return f"{1000 * seconds:g}ms"

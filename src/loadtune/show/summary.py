@@ -12,7 +12,7 @@ from loadtune.judge.gain import gain_words, is_known, is_told, unknown_words
 from loadtune.judge.lack import lack
 from loadtune.judge.memory import limited, needed_bytes
 from loadtune.judge.reasons import AGAIN, counted, is_torchs_own
-from loadtune.judge.step_findings import wait_share
+from loadtune.judge.step_findings import FED, wait_share
 from loadtune.record.results import Environment, MemoryLimits, Pick, RunResult, Status, TrialResult
 from loadtune.show.epochs import epoch_rate, epoch_time
 from loadtune.show.leaders import higher_rated, measured_trials
@@ -34,8 +34,6 @@ OUTCOMES: dict[Status, str] = {
     "refused": "refused",
     "interrupted": "not measured",
 }
-FED = 0.05
-"""A step that waits for a smaller share of the time is kept fed: the loader is not the limit."""
 
 
 def standing(result: RunResult) -> Literal["none", "kept", "told", "unconfirmed", "guess"]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtune.judge.reasons import row_interval
+from loadtune.judge.step_findings import FED
 from loadtune.record.results import Interval, RunResult, TrialResult
 from loadtune.show.charts.common import DataTable
 from loadtune.show.charts.roles import Role, roles
 from loadtune.show.charts.svg import ACCENT, INK, PAGE, WARNING, chart_of, halo, to_svg
-from loadtune.show.summary import FED
 from loadtune.units import format_rate, format_seconds, format_seconds_estimate, format_share
 
 SAMPLES_DRAWN = 1000
