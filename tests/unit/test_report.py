@@ -26,7 +26,10 @@ VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
 class Reader(HTMLParser):
-    """Reads a page: its elements, its headings, its tables by caption; fails where tags do not match."""
+    """Reads a page: its elements, its headings, its tables by caption; fails where tags do not match.
+
+    A cell may be left open, as HTML allows: the next one, or the end of its row, ends it.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -43,6 +46,8 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note an element, and open a row or a cell."""
         self.elements.append((tag, dict(attrs)))
+        if tag in ("td", "th"):
+            self._end_cell()
         if tag not in VOID:
             self._open.append(tag)
         if tag == "table":
@@ -58,9 +63,15 @@ class Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """Close an element, and keep a table."""
+        if tag == "tr":
+            self._end_cell()
         assert self._open.pop() == tag
         if tag == "table":
             self.tables[self._caption] = self._rows
+
+    def _end_cell(self) -> None:
+        if self._open[-1] == "td":
+            self._open.pop()
 
     def handle_data(self, data: str) -> None:
         """Note text, and add it to the cell it stands in."""
