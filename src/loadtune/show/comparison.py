@@ -81,8 +81,8 @@ def rate_text(row: TrialResult, one: Compared) -> str:
     """Return ``3,032 ± 33``: the rate that is compared, its interval as wide as the steady one's, relative to it."""
     rate, low, high = rate_of(row, one.rate), row.samples_per_second_low, row.samples_per_second_high
     over_steady = rate / rate_of(row, "steady")
-    ends = (None if end is None else end * over_steady for end in (low, high))
-    return format_estimate(rate, *ends, unit="")
+    low, high = (None if end is None else end * over_steady for end in (low, high))
+    return format_estimate(rate, low, high, unit="")
 
 
 def change_text(one: Compared) -> str:
