@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from loadtune.cli.options import maybe, option, positive
+from loadtune.cli.streams import stdout
 from loadtune.units import parse_size
 
 USAGE = "suggest RUN [OPTIONS]"
@@ -61,6 +61,6 @@ def run(
     complain(result, strict=False)
     assert result.best is not None  # noqa: S101 - `complain` has raised otherwise
     said = Suggestion(result=result, pick=result.best, anew=wanted != Limits())
-    sys.stdout.write(FORMATS[format_](said) + "\n")
+    stdout().write(FORMATS[format_](said) + "\n")
     note(unfinished_note(result, directory))
     return 0
