@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ import loadtune
 from factories import make_result, with_trials
 from loadtune.cli import app, batch_job, interrupts, job
 from loadtune.cli.app import main
-from loadtune.cli.consoles import TolerantStream, console_for_people
+from loadtune.cli.consoles import console_for_people
 from loadtune.cli.options import SessionOptions
+from loadtune.cli.streams import TolerantStream
+from loadtune.errors import OutputError
 from loadtune.record.batch_size import StepProbe
 from loadtune.record.batch_store import read_probes
 from loadtune.record.results import Finding, RunResult
@@ -238,6 +241,38 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     assert (process.returncode, said) == (0, "")
 
 
+VERBS_THAT_PRINT = [["--version"], ["explain", "LT003"], ["explain"], ["sweep", "--help"], ["completion", "bash"]]
+
+
+def run_in_a_shell(arguments: list[str], redirection: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell does that redirects its streams."""
+    command = f"{shlex.join([sys.executable, '-m', 'loadtune', *arguments])} {redirection}"
+    return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", VERBS_THAT_PRINT)
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_a_closed_stdout_is_quiet(arguments: list[str], closed: str) -> None:
+    """To write nowhere is no fault: nothing is said, and the exit code is the command's."""
+    done = run_in_a_shell(arguments, closed)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_closed_stdout_hides_no_error() -> None:
+    """What the command refuses is said on stderr with its exit code, whether or not stdout is there."""
+    done = run_in_a_shell(["explain", "LT999"], ">&-")
+    assert done.returncode == 2
+    assert "LT999" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", VERBS_THAT_PRINT)
+def test_a_full_stdout_is_one_sentence(arguments: list[str]) -> None:
+    """What cannot be written is the code of other outputs and a sentence that names the stream and the cause."""
+    done = run_in_a_shell(arguments, ">/dev/full")
+    said = "loadtune: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (OutputError.exit_code, said)
+
+
 def test_a_stream_survives_its_reader() -> None:
     """What is written after the reader has gone is dropped, and writing goes on."""
     reading, writing = os.pipe()
@@ -274,7 +309,7 @@ def test_a_terminal_that_is_gone_is_survived(monkeypatch: pytest.MonkeyPatch) ->
     """EIO of a terminal is its end, and dropped; EIO of a file is a broken disk, and said."""
     with tempfile.TemporaryFile("w") as stream:
         broken = Gone(stream)
-        with pytest.raises(OSError, match="Input/output error"):
+        with pytest.raises(OutputError, match="standard output cannot be written: Input/output error"):
             TolerantStream(broken).write("text")  # type: ignore[arg-type]
         monkeypatch.setattr(broken, "terminal", True)
         assert TolerantStream(broken).write("text") == 4  # type: ignore[arg-type]

@@ -17,8 +17,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.errors import RegressionError
 from loadtune.judge.comparison import Change, change_of, compared, ratio_of, regression
 from loadtune.record.results import Interval, RunResult, TrialResult
-from loadtune.show.comparison import print_comparison, ratio_text, verdict
-from loadtune.show.leaders import trial_rate
+from loadtune.show.comparison import print_comparison, rate_text, ratio_text, verdict
 
 Printed = pytest.CaptureFixture[str]
 
@@ -32,7 +31,8 @@ def scaled(result: RunResult, factor: float, width: float = 0.011) -> RunResult:
             continue
         rate = row.samples_per_second * factor
         ends = {"samples_per_second_low": rate * (1 - width), "samples_per_second_high": rate * (1 + width)}
-        trials.append(dataclasses.replace(row, samples_per_second=rate, **ends))
+        whole = (row.epoch_samples_per_second or 0.0) * factor
+        trials.append(dataclasses.replace(row, samples_per_second=rate, epoch_samples_per_second=whole, **ends))
     return with_trials(result, tuple(trials))
 
 
@@ -67,7 +67,7 @@ def test_the_interval_of_a_ratio_holds_the_truth() -> None:
         ends = {"samples_per_second_low": rate * (1 - 0.0392), "samples_per_second_high": rate * (1 + 0.0392)}
         return make_trial(LoaderConfig(batch_size=64), rate, **ends)
 
-    ratios = [ratio_of(measured(1000.0), measured(900.0)) for _ in range(2000)]
+    ratios = [ratio_of(measured(1000.0), measured(900.0), "steady") for _ in range(2000)]
     share = sum(ratio.low <= 0.9 <= ratio.high for ratio in ratios) / len(ratios)
     assert 0.935 <= share <= 0.965
 
@@ -104,6 +104,48 @@ def test_other_picks_are_compared_too() -> None:
     found = compared(base, make_result(best=make_pick(other, "x")), threshold=0.02)
     assert [one.name for one in found.deciding] == ["the pick of the base", "the picks"]
     assert found.deciding[1].ratio.estimate < 1
+
+
+def with_epochs(result: RunResult, factor: float | None) -> RunResult:
+    """Return the run with every epoch ``factor`` times as long, all to start-up, or of unknown length."""
+
+    def over(row: TrialResult) -> TrialResult:
+        rate = row.epoch_samples_per_second
+        return dataclasses.replace(row, epoch_samples_per_second=rate / factor if rate and factor else None)
+
+    return with_trials(result, tuple(map(over, result.trials)))
+
+
+def test_a_slower_start_is_a_regression(tmp_path: Path, capsys: Printed) -> None:
+    """Steady rates stay and epochs take three times as long: exit 5, and sentence and error name the rate."""
+    base = kept(make_result(), tmp_path / "base")
+    slow = kept(with_epochs(make_result(), 3.0), tmp_path / "slow")
+    assert main(["compare", base, slow, "--fail-above", "5%"]) == 5
+    said = capsys.readouterr()
+    assert "-66.7 % (0.3333 ± 0.0053 × the rate over an epoch, 95 %)" in " ".join(said.out.split())
+    assert "-66.7 % (0.3333 ± 0.0053 × the rate over an epoch, 95 %)" in said.err
+
+
+@pytest.mark.parametrize("unknown", ["base", "new"])
+def test_without_an_epoch_the_steady_rate_is_compared(unknown: str) -> None:
+    """Where one of the runs knows no epoch, steady rates are compared, and table, list and sentence say so."""
+    base = with_epochs(make_result(), None) if unknown == "base" else make_result()
+    new = with_epochs(scaled(make_result(), 0.9), None) if unknown == "new" else scaled(make_result(), 0.9)
+    found = compared(base, new, threshold=0.02)
+    assert {one.rate for one in (*found.deciding, *found.others)} == {"steady"}
+    assert found.deciding[0].ratio.estimate == pytest.approx(0.9)
+    assert "× the steady rate, 95 %" in verdict(found)
+    assert "steady" in next(line for line in printed(base, new, 120) if "regressed" in line)
+    assert "samples/s steady" in " ".join(" ".join(printed(base, new, 60)).split())
+
+
+def test_the_rates_shown_are_those_compared() -> None:
+    """A row over an epoch shows that rate with the steady interval, relative to it: 1,000 ± 10 of 2,000 ± 20."""
+    ends = {"samples_per_second_low": 1980.0, "samples_per_second_high": 2020.0, "epoch_samples_per_second": 1000.0}
+    row = make_trial(LoaderConfig(batch_size=64), 2000.0, **ends)
+    result = with_trials(make_result(best=make_pick(row, "x")), (row,))
+    one = compared(result, result, threshold=0.02).deciding[0]
+    assert rate_text(row, one) == "1,000 ± 10"
 
 
 def test_exit_codes_of_compare(tmp_path: Path, capsys: Printed) -> None:
@@ -168,15 +210,15 @@ def test_all_of_a_comparison_is_readable_at_any_width(width: int, noise: float) 
     for one in (*found.deciding, *found.others):
         assert one.change in said
         assert ratio_text(one) in said
-        assert trial_rate(one.base) in said
-        assert trial_rate(one.new) in said
+        assert rate_text(one.base, one) in said
+        assert rate_text(one.new, one) in said
     assert "±0 B" in said
 
 
 def test_a_comparison_that_fits_is_a_table() -> None:
     """With room for all of it the word for the change stands in the row of the pick, below the heads of the columns."""
     lines = printed(make_result(), scaled(make_result(), 0.8), 100)
-    assert lines[0].split() == ["batch", "workers", "base", "new", "new", "/", "base", "memory", "change"]
+    assert lines[0].split() == ["batch", "workers", "rate", "base", "new", "new", "/", "base", "memory", "change"]
     assert any("256" in line and "regressed" in line and "pick" in line for line in lines)
 
 
@@ -184,10 +226,10 @@ def test_an_interval_too_wide_to_tell_is_said_to_be() -> None:
     """With rates known to ± 90 % no percentage is given and the sentence says what fits, with ± 110 % that all does."""
     base = scaled(make_result(), 1.0, 0.9)
     said = verdict(compared(base, scaled(make_result(), 1.04, 0.9), threshold=0.02))
-    assert "no change that can be told: anything from 0.04 to 27 times the rate fits these two runs" in said
+    assert "no change that can be told: anything from 0.04 to 27 times the rate over an epoch fits these two" in said
     assert "%" not in said
     endless = compared(base, scaled(make_result(), 1.04, 1.1), threshold=0.02)
-    assert "no change that can be told: any change fits" in verdict(endless)
+    assert "no change that can be told: any change of the rate over an epoch fits" in verdict(endless)
     assert ratio_text(endless.deciding[0]) == "not known"
 
 

@@ -230,13 +230,17 @@ def test_a_wrong_variable_is_named(
 def test_an_unknown_variable_is_refused(
     planned: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A LOADTUNE_ variable that is no option is refused with the nearest name; an empty one is not set."""
+    """A LOADTUNE_ variable that is no option is refused with the nearest name, if one is near; an empty one is not set."""
     monkeypatch.setenv("LOADTUNE_TIME_BUDGE", "")
     assert plan_of(planned).seed == 0
     monkeypatch.setenv("LOADTUNE_TIME_BUDGE", "30s")
     assert main(["sweep"]) == 2
     said = "'LOADTUNE_TIME_BUDGE' in the environment is no option; did you mean 'LOADTUNE_TIME_BUDGET'?"
     assert said in capsys.readouterr().err
+    monkeypatch.delenv("LOADTUNE_TIME_BUDGE")
+    monkeypatch.setenv("LOADTUNE_ZEBRA", "1")
+    assert main(["sweep"]) == 2
+    assert capsys.readouterr().err == "loadtune: 'LOADTUNE_ZEBRA' in the environment is no option\n"
 
 
 def test_settings_are_a_sweeps_alone(
@@ -244,10 +248,33 @@ def test_settings_are_a_sweeps_alone(
 ) -> None:
     """Neither a variable nor a file that is meant for sweeps changes what another command does."""
     (empty_folder / "pyproject.toml").write_text("[tool.loadtune]\nunknown = 1\n", encoding="utf-8")
-    monkeypatch.setenv("LOADTUNE_BATCHES", "3")
+    monkeypatch.setenv("LOADTUNE_BATCH_SIZE", "3")
     figures = ["--samples", "10", "--batch-size", "5", "--seconds-per-sample", "1ms", "--bytes-per-sample", "8"]
     assert main(["model", *figures]) == 0
     assert "not N/B" not in capsys.readouterr().out
+
+
+def test_a_variable_of_another_command_is_none_of_a_sweeps(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An option of ``loadtune compare`` in the environment leaves a sweep as it is, a slip in its name does not."""
+    monkeypatch.setenv("LOADTUNE_FAIL_ABOVE", "2%")
+    assert plan_of(planned) == SweepPlan(target="cifar10", consumer=Consumer(device="auto"))
+    monkeypatch.setenv("LOADTUNE_FAIL_ABOV", "2%")
+    assert main(["sweep"]) == 2
+    assert "'LOADTUNE_FAIL_ABOV' in the environment is no option" in capsys.readouterr().err
+
+
+def test_a_variable_that_nothing_reads_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limit of ``loadtune compare`` in the environment is no limit: refused, unless the command line gives it."""
+    monkeypatch.setenv("LOADTUNE_FAIL_ABOVE", "2%")
+    assert main(["compare", "base", "new"]) == 2
+    said = "'LOADTUNE_FAIL_ABOVE' in the environment is not read, as only a sweep takes settings from there: "
+    assert said + "give --fail-above on the command line" in capsys.readouterr().err
+    assert main(["compare", "base", "new", "--fail-above", "5%"]) == 2
+    assert "'base' is no run directory" in capsys.readouterr().err
 
 
 def test_the_declaration_names_what_it_reads() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 import loadtune
 from loadtune.cli import help as pages
-from loadtune.cli import interrupts
+from loadtune.cli import interrupts, streams
 from loadtune.cli.surroundings import environment
 from loadtune.errors import LoadtuneError, OutputError, UsageError, did_you_mean
 
@@ -38,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments behind the command's name; None takes the process's own.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    streams.open_closed()
     with interrupts.heard():
         code = _guarded(arguments)
     return _flushed(code)
@@ -49,23 +49,12 @@ def _guarded(arguments: list[str]) -> int:
     except LoadtuneError as error:
         _say(f"loadtune: {error}", error.hint)
         return error.exit_code
-    except BrokenPipeError as error:
-        if _measures(arguments):
-            # A sweep prints to streams that outlive their reader: this pipe is another one.
-            return _fault(error, verbose=_is_verbose(arguments))
-        # Whoever read has seen enough: `loadtune show RUN | head` is no fault.
-        _close_stdout()
-        return 0
     except KeyboardInterrupt as interrupt:
         kept, *how_to_go_on = map(str, interrupt.args or ("nothing was measured",))
         _say(f"loadtune: interrupted; {kept}", "\n  ".join(how_to_go_on) or None)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence turns a fault into a message
         return _fault(error, verbose=_is_verbose(arguments))
-
-
-def _measures(arguments: list[str]) -> bool:
-    return arguments[:1] in (["sweep"], ["batch-size"]) and not {"-h", "--help"} & set(arguments)
 
 
 def _is_verbose(arguments: list[str]) -> bool:
@@ -94,7 +83,7 @@ def _unknown(word: str) -> str:
 
 
 def _print(text: str) -> int:
-    sys.stdout.write(text + "\n")
+    streams.stdout().write(text + "\n")
     return 0
 
 
@@ -123,22 +112,11 @@ def _fault(error: Exception, *, verbose: bool) -> int:
 
 def _flushed(code: int) -> int:
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _close_stdout()
-    except OSError as error:  # a full disk, a terminal that is gone
-        _close_stdout()
-        _say(f"loadtune: standard output cannot be written: {error.strerror}")
-        return code or OutputError.exit_code
+        streams.stdout().flush()
+    except OutputError as error:  # a full disk
+        _say(f"loadtune: {error}")
+        return code or error.exit_code
     return code
-
-
-def _close_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's own last flush does not complain either."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Literal
 from rich.console import Console
 
 from loadtune.cli import interrupts
-from loadtune.cli.consoles import console_for_people, stdout
+from loadtune.cli.consoles import console_for_people
 from loadtune.cli.job import default_directory
+from loadtune.cli.streams import stdout
 from loadtune.cli.surroundings import environment
 from loadtune.describe.plan import Limits
 from loadtune.errors import NothingFitsError
@@ -103,4 +103,4 @@ def _export(place: str, result: BatchSizeResult) -> None:
         write_file(Path(place), text)
         return
     stdout().write(text)
-    sys.stdout.flush()
+    stdout().flush()

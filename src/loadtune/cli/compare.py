@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 USAGE = "compare BASE NEW [OPTIONS]"
 HELP = (
-    "Compares the rates of two runs of one data set on one machine: each is improved, regressed, within noise, or no "
-    "change. What decides is the pick of BASE in both runs, and the pick of each where that is another one."
+    "Compares the rates of two runs of one data set on one machine, over an epoch where both know it and else steady: "
+    "each is improved, regressed, within noise, or no change. What decides is the pick of BASE in both runs, and the "
+    "pick of each where that is another one."
 )
 NOTES = (
     "Exit codes: 0 done, 2 the runs cannot be compared (another machine, data set, step or page cache: --force does it "
@@ -82,7 +83,7 @@ def _differences(base: RunResult, new: RunResult, *, force: bool) -> tuple[tuple
 def _complain(found: Comparison, above: float) -> None:
     """Raise where what decides is slower by more than ``above``, or where nothing decides."""
     from loadtune.judge.comparison import regression  # noqa: PLC0415 - not needed for the help page
-    from loadtune.show.comparison import change_text, ratio_text  # noqa: PLC0415 - same
+    from loadtune.show.comparison import change_text, rate_words, ratio_text  # noqa: PLC0415 - same
 
     if not found.deciding:
         raise UsageError("--fail-above has nothing to go by: one of the runs has no pick")
@@ -90,6 +91,6 @@ def _complain(found: Comparison, above: float) -> None:
     if worse is not None:
         raise RegressionError(
             f"{worse.name} became slower by more than the {format_share(above)} allowed: {change_text(worse)} "
-            f"({ratio_text(worse)} the rate, 95 %)",
+            f"({ratio_text(worse)} {rate_words(worse)}, 95 %)",
             hint="measure again on a quiet machine before anybody looks for the cause",
         )

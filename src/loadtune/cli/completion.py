@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 from loadtune.cli.options import option
+from loadtune.cli.streams import stdout
 
 USAGE = "completion bash|zsh|fish"
 HELP = "Prints a script for the shell that completes loadtune's commands, options and the values that are a fixed set."
@@ -23,5 +23,5 @@ def run(
     """Print the script for ``shell``."""
     from loadtune.cli.parser import whole_app  # noqa: PLC0415 - not needed for the help page
 
-    sys.stdout.write(whole_app().generate_completion(shell=shell) + "\n")
+    stdout().write(whole_app().generate_completion(shell=shell) + "\n")
     return 0

@@ -12,8 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtune.cli import interrupts
-from loadtune.cli.consoles import console_for_people, stdout
+from loadtune.cli.consoles import console_for_people
 from loadtune.cli.options import OutputOptions, SessionOptions
+from loadtune.cli.streams import stdout
 from loadtune.cli.surroundings import environment
 from loadtune.cli.verdict import complain
 from loadtune.describe.plan import SweepPlan

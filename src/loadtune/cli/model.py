@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from loadtune.cli.options import maybe, option, parsed, positive, positive_duration
+from loadtune.cli.streams import stdout
 from loadtune.errors import UsageError
 from loadtune.units import parse_size
 
@@ -38,7 +38,7 @@ def run(
         batches_given=maybe("--batches", batches, positive),
         drop_last=drop_last,
     )
-    sys.stdout.write("\n".join([*_columns(describe(model)), *(f"! {check}" for check in model.checks)]) + "\n")
+    stdout().write("\n".join([*_columns(describe(model)), *(f"! {check}" for check in model.checks)]) + "\n")
     return 0
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from cyclopts import App, CycloptsError, Parameter
 
 from loadtune.cli.help import verb_page
-from loadtune.cli.settings import apply_environment, apply_file, note_given
+from loadtune.cli.settings import apply_environment, apply_file, note_given, options_of, refuse_environment
 from loadtune.cli.wording import sentence
 from loadtune.errors import UsageError
 
@@ -52,7 +52,9 @@ def verb_app(module: ModuleType, given: set[str] | None = None) -> App:
         help_flags=[],
         version_flags=[],
         # Settings are a sweep's: LOADTUNE_OUTPUT names run directories, not the file of `loadtune report`.
-        config=(note, apply_environment, apply_file) if module.READS_SETTINGS else (),
+        config=(note, apply_environment(_names_of_all), apply_file)
+        if module.READS_SETTINGS
+        else (refuse_environment(_names_of_sweep),),
         default_parameter=Parameter(negative="", show_env_var=False, consume_multiple=False),
         suppress_keyboard_interrupt=False,
     )
@@ -71,6 +73,20 @@ def whole_app() -> App:
         command.default(_module(verb).run)
         app.command(command)
     return app
+
+
+def _names_of_all() -> set[str]:
+    from loadtune.cli.app import VERBS  # noqa: PLC0415 - it imports this module
+
+    return set().union(*map(_names, VERBS))
+
+
+def _names_of_sweep() -> set[str]:
+    return _names("sweep")
+
+
+def _names(verb: str) -> set[str]:
+    return {name for name, _ in options_of(verb_app(_module(verb)).assemble_argument_collection(parse_docstring=False))}
 
 
 def _module(verb: str) -> ModuleType:

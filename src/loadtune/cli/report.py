@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from loadtune.cli.options import option
+from loadtune.cli.streams import stdout
 
 USAGE = "report RUN [-o FILE] [--interactive] [--force]"
 HELP = "Writes the report of a run directory as one page that opens anywhere; without -o, report.html in the directory."
@@ -28,7 +28,7 @@ def run(
 ) -> int:
     """Write the page of the run in ``directory``."""
     # Not needed for the help page.
-    from loadtune.cli.consoles import note, stdout  # noqa: PLC0415
+    from loadtune.cli.consoles import note  # noqa: PLC0415
     from loadtune.run.resume import load, unfinished_note  # noqa: PLC0415
     from loadtune.show.outputs import Exports  # noqa: PLC0415
     from loadtune.show.words import plain  # noqa: PLC0415
@@ -41,6 +41,6 @@ def run(
     exports.check()
     exports.write(result, stdout())
     if place != "-":
-        sys.stdout.write(f"Wrote {plain(place)}\n")
+        stdout().write(f"Wrote {plain(place)}\n")
     note(unfinished_note(result, directory))
     return 0

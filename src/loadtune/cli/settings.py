@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +13,67 @@ from cyclopts import App, Argument, ArgumentCollection, Token
 from loadtune.cli.surroundings import environment
 from loadtune.errors import UsageError, did_you_mean, nearest
 
+Step = Callable[[App, tuple[str, ...], ArgumentCollection], None]
+"""What a parser does between reading the command line and checking it."""
+
 PREFIX = "LOADTUNE_"
 _SWITCH_WORDS = {True: "on", False: "off"}
 _NOT_IN_A_FILE = ("config", "no-config", "resume")
 
 
-def note_given(given: set[str]) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
+def note_given(given: set[str]) -> Step:
     """Return a step of parsing that notes which arguments the command line gives, before the others fill the rest."""
 
     def note(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        given.update(name for name, argument in _options(arguments) if argument.tokens)
+        given.update(name for name, argument in options_of(arguments) if argument.tokens)
 
     return note
 
 
-def apply_environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give each option that the command line leaves out the value of its ``LOADTUNE_`` variable.
+def apply_environment(of_any_verb: Callable[[], Collection[str]]) -> Step:
+    """Return a step that gives each option which the command line leaves out the value of its ``LOADTUNE_`` variable.
 
-    Raises:
-        UsageError: A ``LOADTUNE_`` variable that is set and belongs to no option.
+    A variable that is set and belongs to no option of any command is a UsageError.
+
+    Args:
+        of_any_verb: Gives the names of the options of all commands; asked only where a variable is none of this one's.
     """
-    options = {name.upper().replace("-", "_"): (name, argument) for name, argument in _options(arguments)}
-    for variable, text in environment().items():
-        known = variable[len(PREFIX) :] in options
-        if variable.startswith(PREFIX) and text and not known:
-            match = nearest(variable[len(PREFIX) :], options)
-            suggestion = f"; did you mean '{PREFIX}{match}'?" if match else ""
-            raise UsageError(f"'{variable}' in the environment is no option{suggestion}")
-    for upper, (name, argument) in options.items():
-        variable = PREFIX + upper
-        value = environment().get(variable)
-        if value and not argument.tokens:
-            texts = value.split(",") if name == "arg" else [value]
-            _give(argument, texts, source=variable)
+
+    def apply(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        options = {_variable(name): (name, argument) for name, argument in options_of(arguments)}
+        for variable, text in environment().items():
+            if not variable.startswith(PREFIX) or not text:
+                continue
+            if variable in options:
+                name, argument = options[variable]
+                texts = text.split(",") if name == "arg" else [text]
+                if not argument.tokens:
+                    _give(argument, texts, source=variable)
+            elif variable not in map(_variable, of_any_verb()):
+                raise UsageError(f"'{variable}' in the environment is no option{_did_you_mean(variable, options)}")
+
+    return apply
+
+
+def refuse_environment(of_sweeps: Callable[[], Collection[str]]) -> Step:
+    """Return a step that refuses a ``LOADTUNE_`` variable which can be meant for this command alone.
+
+    Nothing reads it, and a limit that is not kept to has to be noticed. What is an option of a sweep too is for sweeps.
+
+    Args:
+        of_sweeps: Gives the names of the options of a sweep; asked only where a variable is set.
+    """
+
+    def refuse(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        for name, argument in options_of(arguments):
+            variable = _variable(name)
+            if environment().get(variable) and not argument.tokens and name not in of_sweeps():
+                raise UsageError(
+                    f"'{variable}' in the environment is not read, as only a sweep takes settings from there: give "
+                    f"--{name} on the command line"
+                )
+
+    return refuse
 
 
 def apply_file(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -55,7 +83,7 @@ def apply_file(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollect
         UsageError: A file that cannot be read or is both named and forbidden, an unknown key, or a value of the wrong
             kind.
     """
-    options = dict(_options(arguments))
+    options = dict(options_of(arguments))
     if _no_file(options["config"], options["no-config"]):
         return
     given = _text(options["config"])
@@ -98,10 +126,21 @@ def read_table(path: Path) -> Mapping[str, Any]:
     return table
 
 
-def _options(arguments: ArgumentCollection) -> Iterator[tuple[str, Argument]]:
+def options_of(arguments: ArgumentCollection) -> Iterator[tuple[str, Argument]]:
+    """Return the options of a command, each with its name, such as ``batch-size``."""
     for argument in arguments:
         if argument.name != "*":
             yield argument.name.lstrip("-").lower(), argument
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def _did_you_mean(variable: str, known: Collection[str]) -> str:
+    # Without the prefix: any two variables are alike in it.
+    match = nearest(variable.removeprefix(PREFIX), (one.removeprefix(PREFIX) for one in known))
+    return f"; did you mean '{PREFIX}{match}'?" if match else ""
 
 
 def _give(argument: Argument, texts: list[str], *, source: str) -> None:

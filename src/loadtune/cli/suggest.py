@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from loadtune.cli.options import maybe, option, positive
+from loadtune.cli.streams import stdout
 from loadtune.units import parse_size
 
 USAGE = "suggest RUN [OPTIONS]"
@@ -50,7 +50,7 @@ def run(
     from loadtune.record.store import read_kept  # noqa: PLC0415
     from loadtune.run.rejudge import rejudged  # noqa: PLC0415
     from loadtune.run.resume import unfinished_note  # noqa: PLC0415
-    from loadtune.show.suggestion import FORMATS  # noqa: PLC0415
+    from loadtune.show.suggestion import FORMATS, Suggestion  # noqa: PLC0415
 
     wanted = Limits(
         host_memory=maybe("--host-memory", host_memory, parse_size),
@@ -60,6 +60,7 @@ def run(
     result = rejudged(read_kept(Path(directory)), wanted)
     complain(result, strict=False)
     assert result.best is not None  # noqa: S101 - `complain` has raised otherwise
-    sys.stdout.write(FORMATS[format_](result, result.best) + "\n")
+    said = Suggestion(result=result, pick=result.best, anew=wanted != Limits())
+    stdout().write(FORMATS[format_](said) + "\n")
     note(unfinished_note(result, directory))
     return 0

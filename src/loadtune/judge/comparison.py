@@ -11,6 +11,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.record.results import Interval, RunResult, TrialResult
 
 Change = Literal["improved", "regressed", "within noise", "no change"]
+Rate = Literal["over an epoch", "steady"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class Compared:
     name: Literal["the pick of the base", "the picks", "same settings"]
     base: TrialResult
     new: TrialResult
+    rate: Rate
+    """Which rate is compared: that over an epoch, which a choice goes by, or the steady one where a run has none."""
     ratio: Interval
     """Rate of the new run over that of the base, with its 95 % interval."""
     change: Change
@@ -40,8 +43,10 @@ class Comparison:
 def compared(base: RunResult, new: RunResult, *, threshold: float) -> Comparison:
     """Return how the rates of ``new`` stand against those of ``base``.
 
-    The interval of a ratio comes from those of the two rates, taken as independent and symmetric in the logarithm. What
-    lies between two days on one machine (clock, temperature, neighbours) is in neither of them.
+    Compared is the rate that a choice goes by: over an epoch, so that workers which start more slowly are a loss, and
+    steady where one of the runs has no other. The interval of a ratio comes from those of the two rates, taken as
+    independent and symmetric in the logarithm. What lies between two days on one machine (clock, temperature,
+    neighbours) is in neither of them.
 
     Args:
         base: What is compared with.
@@ -55,7 +60,7 @@ def compared(base: RunResult, new: RunResult, *, threshold: float) -> Comparison
     seen: set[LoaderConfig] = set()
     others = []
     for before, after in pairs:
-        # Rows that differ in drop_last alone share their rate.
+        # Rows that differ in drop_last alone share their trials.
         if before.config.steady not in named | seen:
             seen.add(before.config.steady)
             others.append(_one("same settings", before, after, threshold))
@@ -69,9 +74,18 @@ def regression(found: Comparison, above: float) -> Compared | None:
     return min(worse, key=lambda one: one.ratio.estimate, default=None)
 
 
-def ratio_of(base: TrialResult, new: TrialResult) -> Interval:
-    """Return the rate of ``new`` over that of ``base``, with its 95 % interval."""
-    estimate = math.log((new.samples_per_second or 0.0) / (base.samples_per_second or 1.0))
+def rate_of(row: TrialResult, rate: Rate) -> float:
+    """Return one of the two rates of a measured row, in samples per second."""
+    return (row.epoch_samples_per_second if rate == "over an epoch" else row.samples_per_second) or 0.0
+
+
+def ratio_of(base: TrialResult, new: TrialResult, rate: Rate) -> Interval:
+    """Return a rate of ``new`` over that of ``base``, with its 95 % interval.
+
+    A rate over an epoch has no interval of its own: it is taken to be as wide as that of the steady rate, relative to
+    it.
+    """
+    estimate = math.log(rate_of(new, rate) / rate_of(base, rate))
     half = math.hypot(_half_width(base), _half_width(new))
     return Interval(estimate=math.exp(estimate), low=math.exp(estimate - half), high=math.exp(estimate + half))
 
@@ -108,8 +122,9 @@ def _one(
     new: TrialResult,
     threshold: float,
 ) -> Compared:
-    ratio = ratio_of(base, new)
-    return Compared(name=name, base=base, new=new, ratio=ratio, change=change_of(ratio, threshold))
+    rate: Rate = "over an epoch" if base.epoch_samples_per_second and new.epoch_samples_per_second else "steady"
+    ratio = ratio_of(base, new, rate)
+    return Compared(name=name, base=base, new=new, rate=rate, ratio=ratio, change=change_of(ratio, threshold))
 
 
 def _is_measured(row: TrialResult) -> bool:
@@ -117,7 +132,7 @@ def _is_measured(row: TrialResult) -> bool:
 
 
 def _half_width(row: TrialResult) -> float:
-    """Return the half-width of the rate's interval as a log ratio, the wider side; infinite where it reaches 0."""
+    """Return the half-width of the steady interval as a log ratio, the wider side; infinite where it reaches 0."""
     rate, low, high = row.samples_per_second or 0.0, row.samples_per_second_low, row.samples_per_second_high
     if low is None or high is None:
         return 0.0

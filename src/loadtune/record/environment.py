@@ -81,7 +81,11 @@ def read_environment(
 
 
 def resolve_limits(
-    limits: Limits, *, environment: Environment, accelerator_memory_bytes: int | None = None
+    limits: Limits,
+    *,
+    environment: Environment,
+    accelerator_memory_bytes: int | None = None,
+    batch_size_is_swept: bool = True,
 ) -> MemoryLimits:
     """Return the limits of memory in bytes that a configuration must keep to.
 
@@ -93,10 +97,17 @@ def resolve_limits(
         limits: What the user asked for.
         environment: The machine, with its limits in force.
         accelerator_memory_bytes: Memory of the device that batches go to; None when there is none.
+        batch_size_is_swept: Whether a sweep decides how large a batch is.
 
     Raises:
-        UsageError: A limit of device memory is given and there is no device.
+        UsageError: A limit of device memory is given and there is no device, or one of batches that others form.
     """
+    if limits.max_batch_size is not None and not batch_size_is_swept:
+        raise UsageError(
+            f"--max-batch-size {limits.max_batch_size} cannot be kept to: the data set or its batch sampler forms the "
+            "batches, of a size that no sweep changes",
+            hint="leave --max-batch-size out",
+        )
     if limits.gpu_memory is not None and accelerator_memory_bytes is None:
         raise UsageError(
             "--gpu-memory needs an accelerator, and this sweep uses none",

@@ -122,7 +122,10 @@ def header_of(
     environment = read_environment(environ=environ, accelerators=accelerators)
     environment = replace(environment, packages={**environment.packages, "torch": probe.torch_version})
     limits = resolve_limits(
-        plan.limits, environment=environment, accelerator_memory_bytes=probe.accelerator_memory_bytes
+        plan.limits,
+        environment=environment,
+        accelerator_memory_bytes=probe.accelerator_memory_bytes,
+        batch_size_is_swept=probe.batch_size_is_swept,
     )
     return RunHeader(
         target=plan.target,

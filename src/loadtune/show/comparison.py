@@ -11,9 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from loadtune.judge.comparison import Compared, Comparison
+from loadtune.judge.comparison import Compared, Comparison, rate_of
 from loadtune.record.results import TrialResult
-from loadtune.show import leaders
 from loadtune.show.trimmed import Trimmed
 from loadtune.show.words import config_words, other_words, plain
 from loadtune.units import WIDE_INTERVAL, format_bytes, format_estimate, format_share
@@ -25,6 +24,7 @@ _REMARKS = 24
 
 _Column = tuple[str, Callable[[Compared], str]]
 
+_RATES = {"over an epoch": "the rate over an epoch", "steady": "the steady rate"}
 _STYLES = {"improved": "green", "regressed": "red"}
 
 
@@ -59,7 +59,9 @@ def reading(found: Comparison) -> str:
         f"improved, regressed: by more than {share}; the whole 95 % interval of new / base is beyond that.\n"
         f"within noise: the interval leaves out 1, but it reaches into ±{share}, by which two runs may differ without "
         "a cause.\n"
-        "no change: none shows, as the interval holds 1; one that is smaller than the interval may be there."
+        "no change: none shows, as the interval holds 1; one that is smaller than the interval may be there.\n"
+        "Rates are those that a choice goes by: over an epoch, start-up and tail included, or steady where one of the "
+        "runs knows no epoch."
     )
 
 
@@ -68,6 +70,19 @@ def ratio_text(one: Compared) -> str:
     if not math.isfinite(one.ratio.high):
         return "not known"
     return format_estimate(one.ratio.estimate, one.ratio.low, one.ratio.high, unit="×")
+
+
+def rate_words(one: Compared) -> str:
+    """Return ``the rate over an epoch`` or ``the steady rate``: which one is compared."""
+    return _RATES[one.rate]
+
+
+def rate_text(row: TrialResult, one: Compared) -> str:
+    """Return ``3,032 ± 33``: the rate that is compared, its interval as wide as the steady one's, relative to it."""
+    rate, low, high = rate_of(row, one.rate), row.samples_per_second_low, row.samples_per_second_high
+    over_steady = rate / rate_of(row, "steady")
+    low, high = (None if end is None else end * over_steady for end in (low, high))
+    return format_estimate(rate, low, high, unit="")
 
 
 def change_text(one: Compared) -> str:
@@ -82,7 +97,7 @@ def _sentence(one: Compared) -> str:
         who = f"The pick of the base, {config_words(one.base.config)}"
     if _is_untold(one):
         return f"{who}: {one.change} that can be told: {_range(one)} fits these two runs. Measure for longer."
-    said = f"{who}: {one.change}, {change_text(one)} ({ratio_text(one)} the rate, 95 %)."
+    said = f"{who}: {one.change}, {change_text(one)} ({ratio_text(one)} {rate_words(one)}, 95 %)."
     if one.change == "no change":
         said += f" A change of less than {format_share(_blind(one), 0)} would not show in these two runs."
     return said
@@ -95,8 +110,8 @@ def _is_untold(one: Compared) -> bool:
 
 def _range(one: Compared) -> str:
     if not math.isfinite(one.ratio.high):
-        return "any change"
-    return f"anything from {one.ratio.low:.2g} to {one.ratio.high:.2g} times the rate"
+        return f"any change of {rate_words(one)}"
+    return f"anything from {one.ratio.low:.2g} to {one.ratio.high:.2g} times {rate_words(one)}"
 
 
 def _blind(one: Compared) -> float:
@@ -140,7 +155,7 @@ def _who(one: Compared) -> str:
 
 def _figures(one: Compared) -> str:
     memory = f", memory {_memory(one)}" if _memory(one) != "–" else ""
-    return f"{ratio_text(one)}: {leaders.trial_rate(one.base)} → {leaders.trial_rate(one.new)} samples/s{memory}"
+    return f"{ratio_text(one)}: {rate_text(one.base, one)} → {rate_text(one.new, one)} samples/s {one.rate}{memory}"
 
 
 def _both(one: Compared, cell: Callable[[TrialResult], str]) -> str:
@@ -170,8 +185,9 @@ def _memory(one: Compared) -> str:
 _COLUMNS: tuple[_Column, ...] = (
     ("batch", lambda one: _both(one, lambda row: "own" if row.batch_size is None else str(row.batch_size))),
     ("workers", lambda one: _both(one, lambda row: str(row.num_workers))),
-    ("base", lambda one: leaders.trial_rate(one.base)),
-    ("new", lambda one: leaders.trial_rate(one.new)),
+    ("rate", lambda one: one.rate.removeprefix("over an ")),
+    ("base", lambda one: rate_text(one.base, one)),
+    ("new", lambda one: rate_text(one.new, one)),
     ("new / base", ratio_text),
     ("memory", _memory),
     ("change", lambda one: one.change),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
@@ -23,42 +24,55 @@ _TRAINING_ARGUMENTS = {
 """What ``transformers.TrainingArguments`` calls a setting; those that are missing it does not take."""
 
 
-def as_python(result: RunResult, pick: Pick) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What is suggested, and where it is from."""
+
+    result: RunResult
+    pick: Pick
+    anew: bool = False
+    """Whether the run was judged anew for it, under other limits than its own, and nothing measured."""
+
+
+def as_python(said: Suggestion) -> str:
     """Return a call of ``DataLoader`` under a comment on where it comes from."""
-    return "\n".join([*_comments(result, pick), loader_code(pick.config, result.probe.kept_arguments)])
+    return "\n".join([*_comments(said), loader_code(said.pick.config, said.result.probe.kept_arguments)])
 
 
-def as_json(result: RunResult, pick: Pick) -> str:
+def as_json(said: Suggestion) -> str:
     """Return what the loader takes, with the rate, the memory and the reason, as one JSON object."""
-    rate = pick.samples_per_second
-    said = {
+    pick, rate = said.pick, said.pick.samples_per_second
+    values = {
         "config_id": pick.config_id,
-        "loader_kwargs": _kwargs(result, pick.config),
+        "loader_kwargs": _kwargs(said),
         "samples_per_second": {"estimate": rate.estimate, "low": rate.low, "high": rate.high},
         "host_peak_bytes": pick.host_peak_bytes,
         "gpu_peak_bytes": pick.gpu_peak_bytes,
-        "measured_again": _measured_again(result, pick),
+        "judged_anew": said.anew,
+        "measured_again": _measured_again(said),
         "reason": plain(pick.reason),
     }
-    return json.dumps(said, indent=1, allow_nan=False)
+    return json.dumps(values, indent=1, allow_nan=False)
 
 
-def as_lightning(result: RunResult, pick: Pick) -> str:
+def as_lightning(said: Suggestion) -> str:
     """Return a ``LightningDataModule`` that loads with these settings."""
-    code = loader_code(pick.config, result.probe.kept_arguments).splitlines()
+    taken = ("dataset", "batch_sampler") if _has_batch_sampler(said) else ("dataset",)
+    code = loader_code(said.pick.config, said.result.probe.kept_arguments).splitlines()
     call = [code[0].replace("DataLoader(", "return DataLoader("), *code[1:]]
     call = [line.replace("    dataset,", "    self.dataset,", 1) for line in call]
+    call = [line.replace("=batch_sampler,", "=self.batch_sampler,") for line in call]
     return "\n".join(
         [
-            *_comments(result, pick),
+            *_comments(said),
             "import lightning",
             "from torch.utils.data import DataLoader",
             "",
             "",
             "class Data(lightning.LightningDataModule):",
-            "    def __init__(self, dataset):",
+            f"    def __init__(self, {', '.join(taken)}):",
             "        super().__init__()",
-            "        self.dataset = dataset",
+            *(f"        self.{name} = {name}" for name in taken),
             "",
             "    def train_dataloader(self):",
             *(f"        {line}" for line in call),
@@ -66,19 +80,13 @@ def as_lightning(result: RunResult, pick: Pick) -> str:
     )
 
 
-def as_transformers(result: RunResult, pick: Pick) -> str:
+def as_transformers(said: Suggestion) -> str:
     """Return ``TrainingArguments`` with these settings, and in a comment those that it does not take."""
-    kwargs = _kwargs(result, pick.config)
-    defaults = LoaderConfig(batch_size=pick.config.batch_size, num_workers=pick.config.num_workers).as_dict()
-    lost = [name for name, value in kwargs.items() if name not in _TRAINING_ARGUMENTS and value != defaults.get(name)]
-    taken = [(_TRAINING_ARGUMENTS[name], value) for name, value in kwargs.items() if name in _TRAINING_ARGUMENTS]
+    taken = [(_TRAINING_ARGUMENTS[name], value) for name, value in _kwargs(said).items() if name in _TRAINING_ARGUMENTS]
     return "\n".join(
         [
-            *_comments(result, pick),
-            *(
-                f"# TrainingArguments takes no {name}: it was {kwargs[name]!r} where this was measured."
-                for name in lost
-            ),
+            *_comments(said),
+            *(f"# TrainingArguments takes no {lost} where this was measured." for lost in _lost(said)),
             "TrainingArguments(",
             "    output_dir=output_dir,",
             *(f"    {name}={value!r}," for name, value in taken),
@@ -87,7 +95,7 @@ def as_transformers(result: RunResult, pick: Pick) -> str:
     )
 
 
-FORMATS: dict[str, Callable[[RunResult, Pick], str]] = {
+FORMATS: dict[str, Callable[[Suggestion], str]] = {
     "python": as_python,
     "json": as_json,
     "lightning": as_lightning,
@@ -96,54 +104,66 @@ FORMATS: dict[str, Callable[[RunResult, Pick], str]] = {
 """What ``loadtune suggest`` writes, by the name of the format."""
 
 
-def _kwargs(result: RunResult, config: LoaderConfig) -> dict[str, Any]:
+def _has_batch_sampler(said: Suggestion) -> bool:
+    """Whether the loader that was given has a batch sampler, which forms the batches itself."""
+    return "batch_sampler" in said.result.probe.kept_arguments
+
+
+def _kwargs(said: Suggestion) -> dict[str, Any]:
     """Return what the loader takes; a batch sampler that is kept forms the batches itself."""
-    kwargs = config.loader_kwargs()
-    if config.batch_size is None or "batch_sampler" in result.probe.kept_arguments:
+    kwargs = said.pick.config.loader_kwargs()
+    if said.pick.config.batch_size is None or _has_batch_sampler(said):
         kwargs = {name: value for name, value in kwargs.items() if name not in ("batch_size", "drop_last")}
     return kwargs
 
 
-def _comments(result: RunResult, pick: Pick) -> Sequence[str]:
+def _lost(said: Suggestion) -> Sequence[str]:
+    """Return the settings that ``TrainingArguments`` does not take, each with what it was."""
+    kwargs, config = _kwargs(said), said.pick.config
+    defaults = LoaderConfig(batch_size=config.batch_size, num_workers=config.num_workers).as_dict()
+    rest = ((name, value) for name, value in kwargs.items() if name not in _TRAINING_ARGUMENTS)
+    lost = [f"{name}: it was {value!r}" for name, value in rest if value != defaults.get(name)]
+    if _has_batch_sampler(said):
+        return ["batch_sampler: one formed the batches, of its own size,", *lost]
+    if config.batch_size is None:
+        return ["batch_size of None: the data set formed the batches, of its own size,", *lost]
+    return lost
+
+
+def _comments(said: Suggestion) -> Sequence[str]:
     """Return where the settings come from, as comments: rate, memory, machine."""
+    result = said.result
     lines = (
-        f"loadtune: {config_words(pick.config)}: {summary.pick_rate(pick)}",
-        *_flattered(result, pick),
-        *_told(result, pick),
-        *_warned(result, pick),
+        f"loadtune: {config_words(said.pick.config)}: {summary.pick_rate(said.pick)}",
+        *(("It was judged anew under these limits from what the run measured.",) if said.anew else ()),
+        *_flattered(said),
+        *filter(
+            None, (summary.gain_sentence(result), summary.start_sentence(result), summary.training_sentence(result))
+        ),
+        *_warned(said),
         summary.workload_sentence(result),
         *summary.limit_sentences(result),
     )
     return tuple(f"# {plain(line)}" for line in lines)
 
 
-def _measured_again(result: RunResult, pick: Pick) -> bool:
-    row = result.trial(pick.config_id)
+def _measured_again(said: Suggestion) -> bool:
+    row = said.result.trial(said.pick.config_id)
     return row is not None and row.measured_again
 
 
-def _flattered(result: RunResult, pick: Pick) -> Sequence[str]:
+def _flattered(said: Suggestion) -> Sequence[str]:
     """Return that the rate is the best of many, where it was not measured again after the choice."""
-    if _measured_again(result, pick):
+    if _measured_again(said):
         return ()
-    row = result.trial(pick.config_id)
+    row = said.result.trial(said.pick.config_id)
     again = AGAIN[min(row.fresh_trials, 1)] if row is not None else AGAIN[0]
-    is_own = result.best is not None and pick.config_id == result.best.config_id
-    remedy = "A longer --time-budget" if is_own else "A sweep with these limits"
+    remedy = "A sweep with these limits" if said.anew else "A longer --time-budget"
     return (f"It was {again}: its rate may be flattered. {remedy} measures it again.",)
 
 
-def _told(result: RunResult, pick: Pick) -> Sequence[str]:
-    """Return the gain, what the start of workers takes and what the batch size changes, of the run's own pick."""
-    if result.best is None or pick.config_id != result.best.config_id:
-        return ()
-    said = (summary.gain_sentence(result), summary.start_sentence(result), summary.training_sentence(result))
-    return tuple(sentence for sentence in said if sentence)
-
-
-def _warned(result: RunResult, pick: Pick) -> Sequence[str]:
-    """Return the codes of what the run warns of, where it is the run's own pick."""
-    codes = [finding.code for finding in result.findings if finding.severity != "info"]
-    if not codes or result.best is None or pick.config_id != result.best.config_id:
-        return ()
-    return (f"The run warns of {', '.join(codes)}: loadtune explain {codes[0]}",)
+def _warned(said: Suggestion) -> Sequence[str]:
+    """Return the codes of what the run warns of, or of what is warned of as it is judged anew."""
+    codes = [finding.code for finding in said.result.findings if finding.severity != "info"]
+    who = "Judged so, loadtune" if said.anew else "The run"
+    return (f"{who} warns of {', '.join(codes)}: loadtune explain {codes[0]}",) if codes else ()
