@@ -134,11 +134,17 @@ def _comments(said: Suggestion) -> Sequence[str]:
     """Return where the settings come from, as comments: rate, memory, machine."""
     result = said.result
     lines = (
-        f"loadtune: {config_words(said.pick.config)}: {summary.pick_rate(said.pick)}",
+        f"loadtune: {config_words(said.pick.config)}: steady {summary.pick_rate(said.pick)}",
         *(("It was judged anew under these limits from what the run measured.",) if said.anew else ()),
         *_flattered(said),
         *filter(
-            None, (summary.gain_sentence(result), summary.start_sentence(result), summary.training_sentence(result))
+            None,
+            (
+                summary.epoch_sentence(result),
+                summary.gain_sentence(result),
+                summary.start_sentence(result),
+                summary.training_sentence(result),
+            ),
         ),
         *_warned(said),
         summary.workload_sentence(result),
