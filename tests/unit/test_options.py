@@ -230,7 +230,7 @@ def test_a_wrong_variable_is_named(
 def test_an_unknown_variable_is_refused(
     planned: Planned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A LOADTUNE_ variable that is no option is refused with the nearest name, if one is near; an empty one is not set."""
+    """A LOADTUNE_ variable that is no option is refused with the nearest name, if any; an empty one is not."""
     monkeypatch.setenv("LOADTUNE_TIME_BUDGE", "")
     assert plan_of(planned).seed == 0
     monkeypatch.setenv("LOADTUNE_TIME_BUDGE", "30s")
