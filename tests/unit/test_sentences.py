@@ -46,7 +46,7 @@ def test_what_the_start_of_workers_takes_stands_beside_the_epoch() -> None:
     late = replace(with_slow_epochs(make_result()), findings=(LATE,))
     assert summary.start_sentence(late) == (
         "Workers that start anew take 53 % of an epoch; persistent_workers=True, which was not measured, spares that "
-        "from the second one on (LT025)."
+        "from the second one on, and another configuration may be the best then (LT025)."
     )
     assert summary.start_sentence(late) in summary.verdict_sentences(late)
     assert summary.start_sentence(replace(late, findings=())) is None
@@ -83,5 +83,9 @@ def test_a_gain_that_fresh_trials_do_not_confirm_is_not_told() -> None:
     """A gain beyond the noise is told only where pick and baseline were both measured again."""
     result = make_result()
     assert summary.standing(result) == "unconfirmed"
+    assert "too few fresh trials of both" in (summary.gain_sentence(result) or "")
     again = tuple(replace(row, measured_again=True) for row in result.trials)
     assert summary.standing(replace(result, trials=again)) == "told"
+    assert result.best is not None
+    but_one = tuple(replace(row, measured_again=row.config_id != result.best.config_id) for row in again)
+    assert "too few fresh trials of the pick;" in (summary.gain_sentence(replace(result, trials=but_one)) or "")

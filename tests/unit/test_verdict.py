@@ -823,7 +823,9 @@ def test_what_gave_a_number_before_it_failed_otherwise_is_held_against_a_cause()
         bad = replace(a_record(config, order=100 + at, status="failed"), failure_kind="user_error", failure_reason="x")
         records.append(bad)
     messages = [f.message for f in concluded(records, configs=tuple(grid)).findings if f.code == "LT008"]
-    assert any("all have batch 256, and the 12 that gave a number have 32 to 128" in message for message in messages)
+    assert any(
+        "all have batch 256, and the 12 that gave a number first have 32 to 128" in message for message in messages
+    )
 
 
 def test_where_nothing_else_was_measured_nothing_is_compared() -> None:

@@ -33,7 +33,9 @@ class Trait:
     odds: int = ODDS
 
 
-def failure_pattern(failed: Sequence[LoaderConfig], worked: Sequence[LoaderConfig]) -> str | None:
+def failure_pattern(
+    failed: Sequence[LoaderConfig], worked: Sequence[LoaderConfig], *, did: str = "gave a number"
+) -> str | None:
     """Return what all that failed have in one setting and few or none that worked; None where nothing is told.
 
     It reads ``all have 3 or 4 workers, and the 15 that gave a number have 0 to 2``. Of several such settings those are
@@ -41,7 +43,7 @@ def failure_pattern(failed: Sequence[LoaderConfig], worked: Sequence[LoaderConfi
     """
     telling = [trait for trait in _traits(failed, worked) if _is_telling(trait, failed)]
     fewest = min((len(trait.shared) for trait in telling), default=0)
-    clauses = [_clause(trait, failed, worked) for trait in telling if len(trait.shared) == fewest]
+    clauses = [_clause(trait, failed, worked, did) for trait in telling if len(trait.shared) == fewest]
     return "; ".join(clauses) or None
 
 
@@ -121,11 +123,11 @@ def _equal(name: str, failed: Sequence[LoaderConfig], worked: Sequence[LoaderCon
     )
 
 
-def _clause(trait: Trait, failed: Sequence[LoaderConfig], worked: Sequence[LoaderConfig]) -> str:
+def _clause(trait: Trait, failed: Sequence[LoaderConfig], worked: Sequence[LoaderConfig], did: str) -> str:
     every = "both" if len(failed) == 2 else "all"  # noqa: PLR2004
     count = len(trait.compared)
     parallel = " with workers" if count < len(worked) else ""
-    numbered = f"the {count if count > 1 else 'one'}{parallel} that gave a number"
+    numbered = f"the {count if count > 1 else 'one'}{parallel} that {did}"
     if not trait.shared:
         return f"{every} have {trait.words}, and {numbered} {'have' if count > 1 else 'has'} {trait.otherwise}"
     have = "has" if len(trait.shared) == 1 else "have"

@@ -26,7 +26,7 @@ def failures(case: Case) -> tuple[Finding, ...]:
 
 def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
     """Return what kept these from a number, with the words and the advice of the one that was tried first."""
-    first = min(rows, key=lambda row: min(row.order, default=math.inf))
+    first = _first_to_fail(case, rows)
     kinds = " or ".join(dict.fromkeys(row.failure_kind for row in rows if row.failure_kind not in (None, row.status)))
     how = f"{first.status}, {kinds}" if kinds else first.status
     own = [first.failure_advice] if first.failure_advice else []
@@ -37,9 +37,15 @@ def _failure(case: Case, rows: Sequence[TrialResult]) -> Finding:
         message=f"{len(rows):,} of {counted(len(case.choice.rows), 'configuration')}{_trials(case, rows)} gave no "
         f"usable number ({how}); {_common(case, rows)}{_which(first, rows)}: "
         f"{first.failure_reason or 'no reason is known'}",
-        advice="; ".join([*own, f"{general}, and failure_reason in trials.csv says what happened"]),
+        advice="; ".join([*own, f"{general}, and trials.jsonl has what each trial said at its end, under stderr_tail"]),
         numbers={"configurations": float(len(rows))},
     )
+
+
+def _first_to_fail(case: Case, rows: Sequence[TrialResult]) -> TrialResult:
+    """Return the row whose trial failed first; it may have had others before."""
+    failed = {record.order for record in case.records if record.status in SPOILT}
+    return min(rows, key=lambda row: min(failed.intersection(row.order), default=math.inf))
 
 
 def _trials(case: Case, rows: Sequence[TrialResult]) -> str:
@@ -59,8 +65,9 @@ def _common(case: Case, rows: Sequence[TrialResult]) -> str:
     What gave a number before it failed of another cause is known not to fail of this one at once.
     """
     failed = [row.config for row in rows if row.status in FAILED]
-    worked = [row.config for row in case.choice.rows if row.samples_per_second is not None and row not in rows]
-    pattern = failure_pattern(failed, worked)
+    worked = [row for row in case.choice.rows if row.samples_per_second is not None and row not in rows]
+    did = "gave a number first" if any(row.status in FAILED for row in worked) else "gave a number"
+    pattern = failure_pattern(failed, [row.config for row in worked], did=did)
     return f"{pattern}; " if pattern else ""
 
 

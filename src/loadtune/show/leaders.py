@@ -96,8 +96,8 @@ def earlier_sentence(result: RunResult) -> str | None:
     if rate is None or not any((judged_rate(row) or 0.0) > rate * SAME for row in others):
         return None
     return (
-        f"{_measured_again(result)} measured again at the end. A higher rate that was not, or only once, is flattered: "
-        "it is the best of many noisy ones, and the reason says how far it can be told apart."
+        f"{_measured_again(result)} measured again at the end. A higher rate that was not, or only once, may be "
+        "flattered, as the best of many noisy ones: what is said of the pick tells how far it is told apart."
     )
 
 

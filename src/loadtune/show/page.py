@@ -16,7 +16,6 @@ import msgspec
 
 from loadtune.errors import LoadtuneError
 from loadtune.judge.choose import GIVE_AWAY
-from loadtune.judge.epoch import epoch_is_telling
 from loadtune.judge.memory import needed_bytes
 from loadtune.measure.lifeline import die_with_parent
 from loadtune.record.results import CSV_COLUMNS, Pick, RunResult, TrialResult
@@ -115,6 +114,7 @@ def _context(result: RunResult) -> dict[str, Any]:
         "headline": config_words(best.config) if best is not None else summary.headline(result),
         "standing": _STANDINGS[summary.standing(result)],
         "has_pick": best is not None,
+        "is_guess": summary.standing(result) in ("guess", "unconfirmed"),
         "key_figures": tuple(_key_figures(result)),
         "sentences": sentences,
         "code": loader_code(best.config, result.probe.kept_arguments) if best is not None else None,
@@ -153,13 +153,13 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str, str]]:
 
 
 def _rate_figures(result: RunResult, best: Pick) -> Iterator[tuple[str, str, str]]:
-    """Yield the steady rate and the gain, with the rates over an epoch that the gain is of where they are telling."""
-    rate, row, baseline = best.samples_per_second, result.trial(best.config_id), summary.telling_baseline(result)
+    """Yield the steady rate and the gain, with the rates over an epoch that the gain is of."""
+    rate, row, baseline = best.samples_per_second, result.trial(best.config_id), summary.epoch_baseline(result)
     # Ends of a wide interval stand small behind the figure.
     number, wide, interval = format_estimate(rate.estimate, rate.low, rate.high, unit="").partition(" (")
     what = f"steady rate, 95 % interval{summary.again_words(result)}"
     yield number, f"{wide.strip()}{interval} samples/s".strip(), what
-    if row is not None and (epoch_is_telling(row) or baseline is not None):
+    if row is not None and row.epoch_samples_per_second is not None:
         number, unit = epoch_rate(row).split(" ")
         yield number, unit, f"over an epoch of {epoch_time(row)}, start-up and tail included"
     gain = summary.gain_number(result)

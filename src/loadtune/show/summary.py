@@ -47,7 +47,7 @@ def standing(result: RunResult) -> Literal["none", "kept", "told", "unconfirmed"
         return "kept"
     if result.gain is not None and not is_told(result.gain):
         return "guess"
-    return "told" if result.gain is None or _both_measured_again(result) else "unconfirmed"
+    return "told" if result.gain is None or not _not_measured_again(result) else "unconfirmed"
 
 
 def headline(result: RunResult) -> str:
@@ -105,7 +105,9 @@ def gain_sentence(result: RunResult) -> str | None:
     over, there = over_an_epoch(result), _there_words(result, result.baseline)
     if not is_known(gain):
         return f"The gain{over} against {name} is {unknown_words(gain)}; {there}."
-    first = "" if _both_measured_again(result) else ", not confirmed: too few fresh trials of both"
+    lacking = _not_measured_again(result)
+    whose = "both" if len(lacking) > 1 else f"the {''.join(lacking)}"
+    first = f", not confirmed: too few fresh trials of {whose}" if lacking else ""
     sure = first if is_told(gain) else ": no change beyond the noise"
     return f"{number} the rate{over} of {name}{sure}; {there}."
 
@@ -119,18 +121,18 @@ def _kept_sentence(result: RunResult, name: str) -> str:
 
 
 def _there_words(result: RunResult, baseline: Pick) -> str:
-    """Return the baseline's rate that the gain is over, and its steady one."""
-    row, steady = telling_baseline(result), estimate_words(baseline)
+    """Return the baseline's rate that the gain is over."""
+    row = epoch_baseline(result)
     if row is None:
-        return f"the steady rate there is {steady}"
-    return f"the rate over an epoch there is {epoch_rate(row)}, steady {steady}"
+        return f"the steady rate there is {estimate_words(baseline)}"
+    return f"the rate over an epoch there is {epoch_rate(row)}"
 
 
-def telling_baseline(result: RunResult) -> TrialResult | None:
-    """Return the baseline's row where the gain, which is over an epoch, does not follow from the steady rates."""
+def epoch_baseline(result: RunResult) -> TrialResult | None:
+    """Return the baseline's row where the gain is over an epoch: both it and the pick have such a rate."""
     rows = [result.trial(pick.config_id) for pick in (result.baseline, result.best) if pick is not None]
     known = [row for row in rows if row is not None and row.epoch_samples_per_second is not None]
-    return known[0] if len(known) == 2 and any(map(epoch_is_telling, known)) else None  # noqa: PLR2004 - both
+    return known[0] if len(known) == 2 else None  # noqa: PLR2004 - both
 
 
 def over_an_epoch(result: RunResult) -> str:
@@ -138,9 +140,11 @@ def over_an_epoch(result: RunResult) -> str:
     return " over an epoch" if result.probe.dataset_samples is not None else ""
 
 
-def _both_measured_again(result: RunResult) -> bool:
-    ids = [pick.config_id for pick in (result.best, result.baseline) if pick is not None]
-    return all(row.measured_again for row in result.trials if row.config_id in ids)
+def _not_measured_again(result: RunResult) -> tuple[str, ...]:
+    """Return which of pick and baseline have too few fresh trials to stand alone."""
+    roles = {"pick": result.best, "baseline": result.baseline}
+    rows = {name: result.trial(pick.config_id) for name, pick in roles.items() if pick is not None}
+    return tuple(name for name, row in rows.items() if row is not None and not row.measured_again)
 
 
 def estimate_words(pick: Pick) -> str:
@@ -225,9 +229,9 @@ def host_bytes(result: RunResult) -> int | None:
 
 
 def epoch_sentence(result: RunResult) -> str | None:
-    """Return the pick's rate over a whole epoch where that is telling: well below the steady rate."""
+    """Return the pick's rate over a whole epoch, which it is compared by."""
     trial = result.trial(result.best.config_id) if result.best is not None else None
-    if trial is None or not epoch_is_telling(trial):
+    if trial is None or trial.epoch_samples_per_second is None:
         return None
     took = f" ({epoch_time(trial)})" if trial.epoch_seconds is not None else ""
     return f"Over a whole epoch, start-up and tail included: {epoch_rate(trial)}{took}."
@@ -243,7 +247,7 @@ def start_sentence(result: RunResult) -> str | None:
     unknown = "" if any(row.persistent_workers for row in measured_trials(result)) else ", which was not measured,"
     return (
         f"Workers that start anew take {share} of an epoch; persistent_workers=True{unknown} spares that from the "
-        f"second one on ({late.code})."
+        f"second one on, and another configuration may be the best then ({late.code})."
     )
 
 

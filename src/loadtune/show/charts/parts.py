@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from loadtune.judge.epoch import EpochParts, parts_of
+from loadtune.judge.epoch import EpochParts, parts_of, start_seconds
 from loadtune.judge.epoch_findings import TELLING
 from loadtune.record.results import RunResult, TrialResult
 from loadtune.show.charts.common import DataTable
@@ -58,12 +58,12 @@ def _busy(trial: TrialResult) -> float | None:
 def _sentence(role: Role, seconds: EpochParts, busy: float | None, usable: float) -> str:
     whole = seconds.whole
     first, _, rest = (part / whole for part in seconds)
+    start = (start_seconds(role.trial) or 0.0) / whole
     says = f"An epoch of {role.spoken} takes {epoch_words(role.trial)}"
     if first >= TELLING:
-        says += (
-            f"; {format_share(first, 0)} of it pass before the first batch is there: workers that are kept between "
-            "epochs, or an epoch that is longer, spare that"
-        )
+        says += f"; {format_share(first, 0)} of it pass before the first batch is there"
+        if start >= TELLING and role.trial.num_workers:
+            says += f", {format_share(start, 0)} by the start of workers, which kept ones spare in later epochs"
     elif rest >= TELLING:
         says += f"; {format_share(rest, 0)} of it go to the end, where workers have nothing more to load"
     else:
