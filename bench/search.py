@@ -283,13 +283,18 @@ class Judged:
 
     @cached_property
     def logs(self) -> dict[LoaderConfig, list[float]]:
-        """Return the logarithm of the long trials' rates of each member, one a block; whole ones only."""
+        """Return the logarithm of the long trials' rates of each member, one a block that was measured whole."""
         logs: dict[LoaderConfig, list[float]] = {}
-        for record in self.kept.truth:
+        for record in self.kept.truth[: self.whole_blocks * len(self.of_interest())]:
             if (rate := self.rate(record)) > 0:
                 logs.setdefault(record.config, []).append(math.log(rate))
         blocks = max(map(len, logs.values()))
         return {config: rates for config, rates in logs.items() if len(rates) == blocks}
+
+    @cached_property
+    def whole_blocks(self) -> int:
+        """How many blocks of long trials came to their end."""
+        return len(self.kept.truth) // len(self.of_interest())
 
     @cached_property
     def best_of_others(self) -> list[LoaderConfig]:
@@ -368,11 +373,12 @@ def render() -> None:
             "measured twice",
         ]
     )
-    judged = [
+    swept = [
         Judged(replace(case, thin=kept.thin), kept)
         for case in CASES
-        if is_whole(kept := read(KEPT / f"{case.name}.json")) and kept
+        if (kept := read(KEPT / f"{case.name}.json")) is not None and kept.result is not None
     ]
+    judged = [one for one in swept if one.whole_blocks > 1]
     everything: dict[str, list[float]] = {name: [] for name in names}
     shares, errors = [], []
     for one in judged:
@@ -395,10 +401,6 @@ def render() -> None:
 def both(errors: Sequence[float]) -> str:
     """Return the median and the ninth decile."""
     return f"{np.median(errors):.1%} / {np.quantile(errors, 0.9):.1%}" if errors else "–"
-
-
-def is_whole(kept: Kept | None) -> bool:
-    return kept is not None and kept.result is not None and bool(kept.truth)
 
 
 def totals(

@@ -217,3 +217,37 @@ def test_speed() -> None:
     began = time.process_time()
     predict(trials, configs, probe=SLOW, plan=PLAN, environment=make_environment(), pick=configs[0])
     assert time.process_time() - began <= 1.5
+
+
+def test_one_trial_that_went_wrong_does_not_move_what_was_seen_of_the_others() -> None:
+    """Measured again at 0.6 of its rate, one of two moves the others by a few percent, not by a quarter."""
+    probe, configs = make_probe(seconds_per_sample=0.004), grid((32, 64, 128), (1, 2, 4, 8))
+    seen = records(sleeping, configs, noise=0.0)
+    again = [
+        a_record(config, [share * sleeping(config)] * 2, order=50 + at, block=1, phase="verify", cpu_seconds=None)
+        for at, (config, share) in enumerate(((configs[0], 1.0), (configs[-1], 0.6)))
+    ]
+    found = np.exp(observe([*seen, *again], probe).log_rate[1:-1])
+    true = np.array([sleeping(config) for config in configs[1:-1]])
+    assert np.max(np.abs(found / true - 1)) < 0.05
+
+
+def test_a_slow_block_is_not_blamed_on_what_was_measured_in_it_alone() -> None:
+    """Where the second of three blocks is slow by half, one that was in that alone is seen at its own rate."""
+    probe, configs = make_probe(seconds_per_sample=0.004), grid((64,), (1, 2, 3, 4, 5))
+    blocks = ((1.0, configs[:-1]), (0.5, configs), (1.0, configs[:-1]))
+    seen = [
+        a_record(
+            config,
+            [speed * sleeping(config)] * 2,
+            order=10 * block + at,
+            block=block,
+            phase="race" if block else "screen",
+            cpu_seconds=None,
+        )
+        for block, (speed, those) in enumerate(blocks)
+        for at, config in enumerate(those)
+    ]
+    observed = observe(seen, probe)
+    found = observed.log_rate[-1] - observed.log_rate[0]
+    assert found == pytest.approx(math.log(sleeping(configs[-1]) / sleeping(configs[0])), abs=0.03)

@@ -15,7 +15,6 @@ from loadtune.judge.evidence import steady_table
 from loadtune.judge.statistics import (
     Repeat,
     Spread,
-    adjusted_means,
     difference,
     estimate,
     spread,
@@ -105,18 +104,6 @@ def test_blocks_cancel_in_a_comparison_and_not_in_a_rate() -> None:
     rate = estimate(table["one"], noise)
     assert math.log(rate.high / rate.estimate) == pytest.approx(half, rel=0.01)
     assert noise.trial_df == pytest.approx(2.0, rel=0.01)
-
-
-def test_incomplete_blocks_are_adjusted_for() -> None:
-    """A configuration that was only in the slow block is not blamed for it."""
-    slow = math.log(0.5)
-    table = {
-        "both": [Repeat(block=0, at_seconds=0, log_rate=5.0), Repeat(block=1, at_seconds=3, log_rate=5.0 + slow)],
-        "other": [Repeat(block=0, at_seconds=1, log_rate=4.0), Repeat(block=1, at_seconds=4, log_rate=4.0 + slow)],
-        "late": [Repeat(block=1, at_seconds=5, log_rate=5.1 + slow)],
-    }
-    means = adjusted_means(table)
-    assert means["late"] - means["both"] == pytest.approx(0.1)
 
 
 def test_autocorrelated_windows_count_for_less() -> None:

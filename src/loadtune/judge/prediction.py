@@ -12,9 +12,10 @@ import numpy as np
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, points
+from loadtune.judge.contest import steady_contest
 from loadtune.judge.evidence import by_group, group_of, measured, steady_table, taken_cores
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
-from loadtune.judge.statistics import Repeat, adjusted_means
+from loadtune.judge.statistics import Repeat
 from loadtune.judge.unique import unique_share
 from loadtune.record.results import Environment, Interval, Model, Probe, TrialRecord, TrialResult
 from loadtune.units import format_share
@@ -208,20 +209,20 @@ def _variation_prior(probe: Probe) -> Prior:
 
 
 def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
-    """Return the measured configurations with what their blocks share taken out.
+    """Return the measured configurations with their rates on the scale of the table: what is predicted is on it too.
 
     Of the trials of one configuration those count in which other work took least of the machine.
     """
     quiet = quiet_trials(records)
     table = steady_table(quiet)
-    means = adjusted_means(table)
-    configs = tuple(config for config in by_group(records) if config in means)
+    levels = steady_contest(quiet, probe).levels
+    configs = tuple(config for config in by_group(records) if config in levels)
     groups = {config: measured(trials) for config, trials in by_group(quiet).items()}
     pooled = _pooled_variance(table)
     taken = np.array([plain.fmean(taken_cores(one) or 0.0 for one in groups[config]) for config in configs])
     return Observed(
         points=_points(configs, probe, _own_batch_size(records), others=taken),
-        log_rate=np.array([means[config] for config in configs]),
+        log_rate=np.array([levels[config] for config in configs]),
         noise=np.array([_noise(table[config], groups[config], pooled, probe) for config in configs]),
         cpu_seconds=np.array([_cpu_seconds(groups[config]) for config in configs]),
     )

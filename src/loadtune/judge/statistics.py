@@ -210,16 +210,6 @@ def _pair_variance(gaps: Sequence[float], noise: Spread) -> tuple[float, float]:
     return 2 * variance, df
 
 
-def adjusted_means(table: Mapping[Key, Sequence[Repeat]]) -> dict[Key, float]:
-    """Return each configuration's mean log rate with what its blocks share taken out, by least squares."""
-    fit = fit_blocks({key: [(one.block, one.log_rate) for one in repeats] for key, repeats in table.items()})
-    return {
-        key: plain.fmean(one.log_rate - fit.blocks.get(one.block, 0.0) for one in repeats)
-        for key, repeats in table.items()
-        if repeats
-    }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
     """How the machine's speed changed during the run, by the configurations that were measured more than once."""

@@ -9,7 +9,6 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.contest import contest
 from loadtune.judge.evidence import group_of
 from loadtune.judge.state import State
-from loadtune.judge.statistics import adjusted_means
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +27,13 @@ def standings(state: State) -> Mapping[LoaderConfig, Standing]:
     small = state.narrowed()
     choice, eligible = small.choice(), small.eligible()
     game = contest(choice.rows, small.records, small.probe)
-    means = adjusted_means(game.table)
     found: dict[LoaderConfig, Standing] = {}
     for row in choice.rows:
-        if row.config_id not in means:
+        if row.config_id not in game.levels:
             continue
         group = group_of(row.config)
         own = Standing(
-            log_rate=means[row.config_id],
+            log_rate=game.levels[row.config_id],
             may_win=bool(row.within_limits) and row.config in eligible,
             repeats=len(game.table[row.config_id]),
         )
