@@ -91,7 +91,7 @@ def test_workers_that_start_anew_for_short_epochs_are_told_apart() -> None:
         loader = DataLoader(
             Sleeping(40), batch_size=4, num_workers=1, persistent_workers=kept, worker_init_fn=slow_start
         )
-        return train(loader, 0.02, epochs=4)[0]
+        return train(loader, 0.04, epochs=4)[0]
 
     anew, kept = short_epochs(kept=False), short_epochs(kept=True)
     assert anew.verdict.startswith("first batches take")

@@ -225,7 +225,7 @@ def test_a_setting_of_workers_alone_does_not_keep_the_search_from_them(search: S
     """Without workers nothing is kept and nothing started: that is no plainer value of what was asked for."""
     configs = replace(SPACE, **asked).resolve(usable_cpus=2, has_accelerator=False).configs()
     machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.005, seed=8)
-    choice = swept(machine, a_plan(search=search), configs=configs)
+    choice = swept(machine, a_plan(search=search, time_budget_seconds=30.0), configs=configs)
     assert chosen(choice).num_workers > 1
     with_workers = [config for config in screened(machine) if config.num_workers]
     assert len(with_workers) > len(screened(machine)) / 2
