@@ -99,8 +99,7 @@ def test_workers_that_start_anew_for_short_epochs_are_told_apart() -> None:
     assert anew.first_batch_seconds > 4 * 0.3
     assert kept.first_batch_seconds < anew.first_batch_seconds - 0.6
     for summary in (anew, kept):
-        assert summary.wait_share is not None
-        assert summary.wait_share.estimate < 0.1
+        assert summary.wait_seconds < 0.3, "all 36 hand-overs together come to less than a single start"
 
 
 def test_workers_end_with_a_loop_that_is_left() -> None:
