@@ -157,9 +157,11 @@ def marks(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
 
     None is called the fastest where another has a higher rate, as what was not measured again may.
     """
-    fastest = None if higher_rated(result) else result.fastest
-    picks = (("pick", result.best), ("fastest", fastest), ("baseline", result.baseline))
+    picks = (("pick", result.best), ("fastest", result.fastest), ("baseline", result.baseline))
     names = [name for name, pick in picks if pick is not None and pick.config_id == trial.config_id]
+    # Asked of the one row alone: it looks at all the others.
+    if "fastest" in names and higher_rated(result):
+        names.remove("fastest")
     if "pick" not in names:
         names += _beside_pick(result, trial)
     if trial.within_limits is False:
