@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -16,8 +17,11 @@ from loadtune.describe.workload import Workload
 KEPT_BYTES = 64 * 1024
 """What a growing data set keeps of each sample; touched, and no part of what it returns."""
 SECONDS = 0.001
-COLLECTED_AT = 1400
-"""The sample of a worker at which it collects: a trial of 2 s gets there after its second look, and before the last."""
+COLLECTED_AFTER_SECONDS = 3.0
+"""When a worker collects, from its first sample: a trial of 3 s has had its second look then, and is before its last.
+
+However slow a machine is: a number of samples it may not get to.
+"""
 
 
 class Flat(Dataset[Any]):
@@ -40,13 +44,16 @@ class Collected(Flat):
     def __init__(self) -> None:
         super().__init__()
         self.lists: list[list[int]] = [[index] for index in range(400_000)]
-        self.seen = 0
+        self.collects_at: float | None = None
         gc.disable()  # so that nothing but what is asked for collects
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        self.seen += 1
-        if self.seen == COLLECTED_AT and get_worker_info() is not None:
-            gc.collect()
+        if get_worker_info() is not None:
+            if self.collects_at is None:
+                self.collects_at = time.monotonic() + COLLECTED_AFTER_SECONDS
+            if time.monotonic() > self.collects_at:
+                gc.collect()
+                self.collects_at = math.inf
         return super().__getitem__(index)
 
 
@@ -149,7 +156,7 @@ class FragmentingLeak(Fragmenting):
     """The same, and 256 KiB kept of each beside it."""
 
     def __init__(self) -> None:
-        super().__init__(samples=700)
+        super().__init__(samples=350)  # read several times, on a slow machine too
         self.kept: list[bytearray] = []
 
     def __getitem__(self, index: int) -> torch.Tensor:

@@ -151,7 +151,7 @@ def test_a_list_of_dicts_is_copied_by_the_worker_that_reads_it() -> None:
 def test_what_a_garbage_collection_copies_comes_once() -> None:
     """400,000 lists, collected once in each worker: copied at once, by their pages to 30 %, and nothing is to come."""
     with supervisor("Collected") as running:
-        records = looked_at(running, 2, seconds=2.0)
+        records = looked_at(running, 2, seconds=3.0)
         found = survey(records, running.probe)
         one = only(found.of(records[0].config))
         ahead = outlook(records[0].config, records, found, probe=running.probe, batches_per_epoch=100_000)
