@@ -43,13 +43,14 @@ TOP = 10
 """Of the grid's trials: their best are measured long, beside each contender's pick."""
 TRUTH_BLOCKS = 4
 """At least; ``--blocks`` asks for more where the machine is noisy."""
-DRAWS = 25
-"""Of each random contender; its regret is the median."""
+DRAWS = 9
+"""Of each random contender; its regret is the median, and each other pick is measured long."""
+TPE_DRAWS = 3
 ABOUT = f"""**What is compared.** The adaptive sweep runs live. The *grid* is one trial of every configuration in
 random order; its pick is the best trial. *Random*, Optuna's *TPE* and *coordinate descent* (one axis
 after the other, all its values, from a random place) draw their trials from that table, until they have
 cost as much as the whole adaptive sweep, races and verification included; they pick the best trial that
-they have seen, the median of {DRAWS} draws (TPE: 5). The *truth* are long trials in interleaved blocks,
+they have seen, the median of {DRAWS} draws (TPE: {TPE_DRAWS}). The *truth* are long trials in interleaved blocks,
 {TRUTH_BLOCKS} or more, of every pick and of the {TOP} best trials of the grid. Regret is what a pick lacks in
 each block of the best by the *other* blocks (the best of noisy figures, compared by the same figures,
 would make everything else look worse), in the mean of the blocks; it can be below zero. The half-width
@@ -236,7 +237,7 @@ class Judged:
             "fastest": [self.result.fastest.config.steady],
             "grid": [max(self.table, key=lambda config: self.rate(self.table[config]))],
             "random": [self._spend(self._random(draw)) for draw in range(DRAWS)],
-            "TPE": [self._spend(self._tpe(draw)) for draw in range(5)],
+            "TPE": [self._spend(self._tpe(draw)) for draw in range(TPE_DRAWS)],
             "coordinates": [self._spend(self._coordinates(draw)) for draw in range(DRAWS)],
         }
 

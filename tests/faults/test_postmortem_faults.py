@@ -112,10 +112,13 @@ def test_the_last_of_ten_thousand_samples_is_found() -> None:
 
 
 def test_a_worker_killed_for_memory_is_told_from_the_counters() -> None:
-    """Workers that hoard under 900 MiB are killed by the kernel: host_oom at the limit, and the next trial runs."""
+    """Workers that hoard under 1800 MiB are killed by the kernel: host_oom at the limit, and the next trial runs.
+
+    Under a limit so far above the 700 MiB of a process with torch that one of them, and none else, holds the most.
+    """
     try:
         with nest("memory") as groups:
-            set_memory(groups, 900 * MIB)
+            set_memory(groups, 1800 * MIB)
             killed, sound = json.loads(done(groups.command(sys.executable, SCRIPT, "hoarding", "20", "8x2", "8x0")))
             inner = str(groups.inner)
     except NoGroups as none:
@@ -123,10 +126,10 @@ def test_a_worker_killed_for_memory_is_told_from_the_counters() -> None:
     seen = killed["failure_evidence"]
     assert (killed["failure_kind"], sound["status"]) == ("host_oom", "ok")
     assert killed["failure_reason"].startswith("the kernel killed worker ")
-    assert "900 MiB of 900 MiB" in killed["failure_reason"]
+    assert "1.8 GiB of 1.8 GiB" in killed["failure_reason"]
     assert seen["oom_kills"] >= 1
     assert any(label.split()[2].endswith(inner.split("/")[-2] + "/inner") for label in seen["oom_counters"])
-    assert seen["host_limit_bytes"] == 900 * MIB
+    assert seen["host_limit_bytes"] == 1800 * MIB
     assert seen["alone"] is None
     assert "--num-workers 1" in killed["failure_advice"]
 

@@ -281,18 +281,29 @@ def test_allocators_may_hold_two_batches() -> None:
 
 
 def test_a_full_queue_is_no_growth() -> None:
-    """8 arrays of 8 MiB ready in each worker, one more in pickling, are its queue; in the main process they are not."""
+    """8 arrays of 8 MiB ready in each of 2 workers, one more in pickling, are its queue; with small batches they grow.
+
+    So are as many in the main process, that came before their turn. Twice as many are growth, and so is what it holds
+    beside batches in shared memory.
+    """
     ready = 9 * 8 * MIB
     config = replace(CONFIG, prefetch_factor=8)
     full = [looked(config=config, workers=lambda read: 2 * ready * read / 2120, order=order) for order in (0, 1)]
     main = [looked(config=config, main=lambda read: ready * read / 2120, order=order) for order in (0, 1)]
-    queued, held = (
+    more = [looked(config=config, main=lambda read: 2 * ready * read / 2120, order=order) for order in (0, 1)]
+    shared = [
+        looked(config=config, main=lambda read: ready * read / 2120, kept=lambda _: 16.0 * MIB, order=order)
+        for order in (0, 1)
+    ]
+    queued, held, grows, beside = (
         [replace(one, steady=one.steady and replace(one.steady, bytes_per_batch=8.0 * MIB)) for one in trials]
-        for trials in (full, main)
+        for trials in (full, main, more, shared)
     )
     assert grown(*full)
     assert not grown(*queued)
-    assert [one.part for one in grown(*held)] == ["main"]
+    assert not grown(*held)
+    assert [one.part for one in grown(*grows)] == ["main"]
+    assert [one.part for one in grown(*beside)] == ["main"]
 
 
 def test_pinned_memory_that_fills_once_is_no_growth() -> None:

@@ -30,6 +30,18 @@ def test_a_folder_goes_with_its_owner(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_a_folder_that_was_cleared_is_made_and_held_again(place: Path) -> None:
+    """After somebody has cleared the place it is there again, and the next start does not take it for abandoned."""
+    scratch = Scratch()
+    scratch.path.rmdir()
+    scratch.renew()
+    with Scratch() as other:
+        assert {scratch.path, other} == set(place.iterdir())
+    scratch.renew()
+    scratch.close()
+    assert list(place.iterdir()) == []
+
+
 def test_what_nobody_holds_is_removed_and_what_is_held_is_not(place: Path) -> None:
     """A start removes the folder of one that was killed, and leaves that of one that runs."""
     abandoned = place / "ltune-abcd_123"

@@ -33,7 +33,8 @@ SETTLING_BATCHES = 2
 """To both comes what a process that makes batches may go on to hold without a leak: so many batches.
 
 To a worker's come the P that it is ahead: batches of arrays or lists wait in its own memory, where tensors are shared.
-To the main process's comes what pinning fills once: P·W batches and two, in page-locked blocks.
+To the main process's comes what pinning fills once: P·W batches and two, in page-locked blocks. And those batches of
+its own memory that came before their turn: P·(W − 1), where they are arrays or lists.
 """
 TELLING_FILES = 16
 """Descriptors that a process must have more of after each stretch, before batches are said to be kept."""
@@ -155,7 +156,7 @@ def _settling_bytes(one: Stretch, part: Part) -> float:
     if part == "allocator":
         return SETTLING_BATCHES * one.batch_bytes
     if part == "main":
-        return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes
+        return SETTLING_BATCHES * one.batch_bytes + one.pinned_bytes + one.waiting_bytes
     return (SETTLING_BATCHES + one.ahead_batches) * one.batch_bytes
 
 

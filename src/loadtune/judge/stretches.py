@@ -36,6 +36,8 @@ class Stretch:
     """P: batches that each worker may have ready."""
     pinned_bytes: float = 0.0
     """Page-locked memory that the main process fills once with a queue, and keeps."""
+    waiting_bytes: float = 0.0
+    """Memory of the main process in batches that came before their turn."""
     batches: int = 0
     files: int = 0
     """Descriptors more, in the process that has most."""
@@ -71,6 +73,7 @@ def stretches(record: TrialRecord) -> list[Stretch]:
             processes=max(1, workers),
             batch_bytes=batch_bytes,
             pinned_bytes=pinned_bytes(record.config, batch_bytes),
+            waiting_bytes=_waiting_bytes(record, batch_bytes),
             ahead_batches=record.config.batches_in_flight // max(1, workers),
             batches=after.batches - before.batches,
             files=(after.open_files or 0) - (before.open_files or 0),
@@ -110,6 +113,14 @@ def pinned_bytes(config: LoaderConfig, batch_bytes: float) -> float:
     if not config.pin_memory:
         return 0.0
     return float((config.batches_in_flight + 2) << max(0, int(batch_bytes) - 1).bit_length())
+
+
+def _waiting_bytes(record: TrialRecord, batch_bytes: float) -> float:
+    """Return what batches that wait for their turn take of the main process: nothing where they are shared memory."""
+    config, looks = record.config, record.memory.looks
+    if not config.in_order or any(look.shm_bytes >= batch_bytes for look in looks):
+        return 0.0
+    return batch_bytes * config.batches_in_flight * (1 - 1 / max(1, config.num_workers))
 
 
 def coverage(passes: float, workers: int) -> float:

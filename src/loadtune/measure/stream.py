@@ -297,6 +297,19 @@ class Stream:
         """Return the process ids of the workers."""
         return [worker.pid for worker in getattr(self._iterator, "_workers", ())]
 
+    def ready_batches(self) -> int | None:
+        """Return how many batches are made and not yet taken; None without workers, and where nobody can tell.
+
+        Those that wait for their turn, and those in the queues, the workers' and that of the thread which pins. A Mac
+        does not count what is in a queue between processes, and a loader of its own kind has none of these names.
+        """
+        try:
+            waiting = sum(len(task) > 1 for task in self._iterator._task_info.values())  # noqa: SLF001
+            queues = {id(one): one for one in (self._iterator._worker_result_queue, self._iterator._data_queue)}  # noqa: SLF001
+            return waiting + sum(int(one.qsize()) for one in queues.values())
+        except (AttributeError, NotImplementedError):
+            return None
+
     def kill(self) -> None:
         """End the workers at once, without waiting for it; what they hold ahead is of no use to anybody."""
         self._handler = worker_deaths.ignore()  # these die because we say so

@@ -38,6 +38,9 @@ from loadtune.workloads.source import Source
 QUEUE_FILL_MARGIN = 1.2
 """A pausing consumer waits this many times as long as the queue's batches took to come."""
 
+SHRINKING = 0.02
+"""The share of batches taken from a backlog, by which a rate is too high, that is waited for to pass."""
+
 
 class WorkerEndedError(RuntimeError):
     """A worker ended by itself; torch's own message does not always say how."""
@@ -239,14 +242,37 @@ def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Obser
 
     The first P·W batches are all asked for at once, the next P·W refill behind them. Where batches are slow one round
     is enough: nothing piles up behind a loader that is waited for, and a transient that shows in a window is cut off.
-    The time counts from the first batch on: while the last of many workers start, the first fill their queues.
+    The time counts from the first batch on: while the last of many workers start, the first fill their queues. While
+    that backlog is still being taken, batches come faster than they are made, and priming takes up to twice its time.
     """
-    size, ended = max(1, config.num_workers), loop.taken.ended
+    size, ended, ahead = max(1, config.num_workers), loop.taken.ended, config.batches_in_flight
+    backlog: list[int | None] = []
+
+    def has_time(longest: float) -> bool:
+        return ended[-1] - ended[0] < longest
+
     loop.take(size - len(ended))
-    while len(ended) < 2 * config.batches_in_flight and ended[-1] - ended[0] < plan.priming_seconds:
+    backlog.append(loop.stream.ready_batches())
+    while (len(ended) < 2 * ahead and has_time(plan.priming_seconds)) or (
+        _shrinks(backlog, size, ahead) and has_time(2 * plan.priming_seconds)
+    ):
         loop.take(size)
+        backlog.append(loop.stream.ready_batches())
     if plan.look_early:
         _look_while(loop, size, observer)
+
+
+def _shrinks(backlog: Sequence[int | None], size: int, ahead: int) -> bool:
+    """Return whether a share of the last batches was taken from what had been made before.
+
+    Args:
+        backlog: Batches ready after each round so far.
+        size: Batches a round.
+        ahead: Batches over which it is looked at: P·W, all that are ahead.
+    """
+    rounds = min(math.ceil(ahead / size), len(backlog) - 1)
+    before, now = backlog[-1 - rounds], backlog[-1]
+    return before is not None and now is not None and before - now > SHRINKING * max(1, rounds) * size
 
 
 def _look_while(loop: _Loop, size: int, observer: Observer) -> None:

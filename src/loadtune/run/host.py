@@ -198,6 +198,7 @@ class TrialHost:
             keep: Names that were there before them.
         """
         sweep_up(self._scratch.path, keep=keep)
+        self._scratch.renew()
 
     def wait(self, within_seconds: float) -> int:
         """Wait for the end of the process and return its exit status as the kernel encodes it.

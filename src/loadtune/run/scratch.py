@@ -39,11 +39,29 @@ class Scratch:
     def _made(self) -> Path:
         while True:
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._place))
-            # Between making and locking it another start may have taken it for abandoned.
-            with suppress(FileNotFoundError):
-                if self._lock.acquire(path) and self._lock.is_of(path):
-                    return path
-            self._lock.release()
+            if self._is_taken(path):
+                return path
+
+    def _is_taken(self, path: Path) -> bool:
+        """Lock a folder; False where another start took it for abandoned, between its making and its locking."""
+        with suppress(FileNotFoundError):
+            if self._lock.acquire(path) and self._lock.is_of(path):
+                return True
+        self._lock.release()
+        return False
+
+    def renew(self) -> None:
+        """Make the folder again where it is gone, as when a data set clears the place for temporary files.
+
+        It is locked again too: another start would take it for abandoned. Where it cannot be made it stays away.
+        """
+        if self.path.is_dir() and self._lock.is_of(self.path):
+            return
+        self._lock.release()
+        with suppress(OSError):
+            self.path.mkdir(mode=_OWN_ALONE)
+            while not self._is_taken(self.path):
+                self.path.mkdir(mode=_OWN_ALONE, exist_ok=True)
 
     def close(self) -> None:
         """Remove the folder with what is in it."""
