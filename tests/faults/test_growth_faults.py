@@ -164,22 +164,24 @@ def test_what_a_garbage_collection_copies_comes_once() -> None:
 def test_what_an_allocator_keeps_free_is_no_leak() -> None:
     """New tensors of 1 MiB that nobody keeps: whatever grows is called the allocator's, and ends after 150 batches.
 
-    With glibc before 2.38 workers hold 32 MiB more in one of two trials at least; a later one, or another allocator,
-    gives nothing to tell.
+    With glibc before 2.38 workers hold 32 MiB more in one of six trials at least, mostly of the first two; a later one,
+    or another allocator, gives nothing to tell.
     """
+    rises: list[int] = []
     with supervisor("Fragmenting") as running:
-        records = looked_at(running, 2, seconds=3.0)
-        found = survey(records, running.probe)
-        grows = found.of(records[0].config)
-        ahead = outlook(records[0].config, records, found, probe=running.probe, batches_per_epoch=100_000)
-    assert {one.kind for one in grows} <= {"allocator"}
-    assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) < 2 * 150 * 2 * MIB
-    looks = [record.memory.looks for record in records]
-    if glibc() >= (2, 33):
-        assert all(look.workers_free_bytes is not None for seen in looks for look in seen)
-    if (2, 33) <= glibc() < (2, 38):
-        rise = [(seen[-1].workers_free_bytes or 0) - (seen[0].workers_free_bytes or 0) for seen in looks]
-        assert max(rise) > 2 * 16 * MIB  # how soon depends on what else a worker allocates
+        while len(rises) < 6 and max(rises, default=0) <= 2 * 16 * MIB:
+            records = looked_at(running, 2, seconds=3.0)
+            found = survey(records, running.probe)
+            ahead = outlook(records[0].config, records, found, probe=running.probe, batches_per_epoch=100_000)
+            assert {one.kind for one in found.of(records[0].config)} <= {"allocator"}
+            assert (ahead.epoch_bytes or 0) - (ahead.now_bytes or 0) < 2 * 150 * 2 * MIB
+            looks = [record.memory.looks for record in records]
+            if glibc() >= (2, 33):
+                assert all(look.workers_free_bytes is not None for seen in looks for look in seen)
+            rises += [(seen[-1].workers_free_bytes or 0) - (seen[0].workers_free_bytes or 0) for seen in looks]
+            if not (2, 33) <= glibc() < (2, 38):
+                return
+    assert max(rises) > 2 * 16 * MIB  # how soon depends on what else a worker allocates
 
 
 def test_a_leak_beside_it_is_one() -> None:
