@@ -176,6 +176,30 @@ def test_a_lightning_module_takes_the_batch_sampler(monkeypatch: pytest.MonkeyPa
     assert loader.num_workers == 2
 
 
+def with_parts() -> Suggestion:
+    """Return what is suggested for a loader with a sampler and a collate function."""
+    result = dataclasses.replace(
+        pick_of(batch_size=2, num_workers=0), probe=make_probe(kept_arguments=("collate_fn", "sampler"))
+    )
+    assert result.best is not None
+    return Suggestion(result=result, pick=result.best)
+
+
+def test_what_was_given_with_the_loader_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sampler and collate function are arguments of the code, in any format, or a comment says where they go."""
+    assert "    dataset, sampler=sampler, collate_fn=collate_fn," in as_python(with_parts())
+    stub = ModuleType("lightning")
+    stub.LightningDataModule = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning", stub)
+    written: dict[str, Any] = {}
+    exec(as_lightning(with_parts()), written)  # noqa: S102 - what is written is what is tested
+    loader = written["Data"]([1.0, 2.0, 3.0], [2, 0, 1], sum).train_dataloader()
+    assert list(loader) == [4.0, 2.0]
+    code = as_transformers(with_parts())
+    assert "# TrainingArguments takes no sampler: one was given where this was measured." in code
+    assert "# Trainer takes the collate_fn as its data_collator." in code
+
+
 def test_transformers_says_that_it_takes_no_batches_of_another() -> None:
     """Neither a batch sampler nor a batch size of None goes into TrainingArguments: a comment names the one it was."""
     assert "# TrainingArguments takes no batch_sampler: one formed" in as_transformers(with_a_batch_sampler())

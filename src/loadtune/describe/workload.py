@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+KEPT_ARGUMENTS = ("sampler", "batch_sampler", "collate_fn", "worker_init_fn", "generator", "timeout")
+"""Arguments of a ``DataLoader`` that a sweep keeps as they are, beside the data set."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:

@@ -265,7 +265,7 @@ class Probe:
     """Why trials are not forked, when they are not."""
     name: str = ""
     kept_arguments: tuple[str, ...] = ()
-    """Arguments of a given loader that every trial keeps."""
+    """Arguments of a given loader, or parts of a given workload, that every trial keeps."""
     torch_version: str = ""
     accelerator: str | None = None
     """Name of the device that batches go to, or None."""

@@ -247,7 +247,7 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     wide = format_share(GIVE_AWAY * plan.tie)
     yield "counted as tied", f"within {format_share(plan.tie)}, or not told apart within {wide}"
     kept = ", ".join(probe.kept_arguments)
-    yield "kept from the given loader", kept
+    yield "kept of what was given", kept
     trials = "forked from one process" if probe.isolation == "fork" else "started afresh"
     yield "each trial's process", trials + (f": {probe.isolation_reason}" if probe.isolation_reason else "")
     yield "machine", f"{machine.hostname}, {machine.platform}"

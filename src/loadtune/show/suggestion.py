@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.workload import KEPT_ARGUMENTS
 from loadtune.judge.reasons import AGAIN
 from loadtune.record.results import Pick, RunResult
 from loadtune.show import summary
@@ -57,11 +58,13 @@ def as_json(said: Suggestion) -> str:
 
 def as_lightning(said: Suggestion) -> str:
     """Return a ``LightningDataModule`` that loads with these settings."""
-    taken = ("dataset", "batch_sampler") if _has_batch_sampler(said) else ("dataset",)
+    kept = _kept(said)
+    taken = ["dataset", *kept]
     code = loader_code(said.pick.config, said.result.probe.kept_arguments).splitlines()
     call = [code[0].replace("DataLoader(", "return DataLoader("), *code[1:]]
     call = [line.replace("    dataset,", "    self.dataset,", 1) for line in call]
-    call = [line.replace("=batch_sampler,", "=self.batch_sampler,") for line in call]
+    for name in kept:
+        call = [line.replace(f" {name}={name},", f" {name}=self.{name},", 1) for line in call]
     return "\n".join(
         [
             *_comments(said),
@@ -87,6 +90,7 @@ def as_transformers(said: Suggestion) -> str:
         [
             *_comments(said),
             *(f"# TrainingArguments takes no {lost} where this was measured." for lost in _lost(said)),
+            *(["# Trainer takes the collate_fn as its data_collator."] if "collate_fn" in _kept(said) else []),
             "TrainingArguments(",
             "    output_dir=output_dir,",
             *(f"    {name}={value!r}," for name, value in taken),
@@ -104,9 +108,14 @@ FORMATS: dict[str, Callable[[Suggestion], str]] = {
 """What ``loadtune suggest`` writes, by the name of the format."""
 
 
+def _kept(said: Suggestion) -> Sequence[str]:
+    """Return the arguments of the loader that was given, beside its data set, which stay as they are."""
+    return [name for name in KEPT_ARGUMENTS if name in said.result.probe.kept_arguments]
+
+
 def _has_batch_sampler(said: Suggestion) -> bool:
     """Whether the loader that was given has a batch sampler, which forms the batches itself."""
-    return "batch_sampler" in said.result.probe.kept_arguments
+    return "batch_sampler" in _kept(said)
 
 
 def _kwargs(said: Suggestion) -> dict[str, Any]:
@@ -120,9 +129,10 @@ def _kwargs(said: Suggestion) -> dict[str, Any]:
 def _lost(said: Suggestion) -> Sequence[str]:
     """Return the settings that ``TrainingArguments`` does not take, each with what it was."""
     kwargs, config = _kwargs(said), said.pick.config
+    kept = [f"{name}: one was given" for name in _kept(said) if name not in ("batch_sampler", "collate_fn")]
     defaults = LoaderConfig(batch_size=config.batch_size, num_workers=config.num_workers).as_dict()
     rest = ((name, value) for name, value in kwargs.items() if name not in _TRAINING_ARGUMENTS)
-    lost = [f"{name}: it was {value!r}" for name, value in rest if value != defaults.get(name)]
+    lost = [*kept, *(f"{name}: it was {value!r}" for name, value in rest if value != defaults.get(name))]
     if _has_batch_sampler(said):
         return ["batch_sampler: one formed the batches, of its own size,", *lost]
     if config.batch_size is None:

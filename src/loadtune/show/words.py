@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.describe.workload import KEPT_ARGUMENTS
 from loadtune.judge.reasons import label
 
 CODE_WIDTH = 56
@@ -72,14 +73,13 @@ def loader_code(config: LoaderConfig, kept_arguments: Sequence[str] = ()) -> str
 
     Args:
         config: The settings.
-        kept_arguments: Arguments of the loader that was given; a batch sampler among them forms the batches.
+        kept_arguments: Arguments of the loader that was given: yours, by their own names.
     """
     kwargs = config.loader_kwargs()
-    arguments = ["dataset"]
     if "batch_sampler" in kept_arguments:
         # DataLoader takes a batch sampler only where neither of these is given.
         kwargs = {name: value for name, value in kwargs.items() if name not in ("batch_size", "drop_last")}
-        arguments.append("batch_sampler=batch_sampler")
+    arguments = ["dataset", *(f"{name}={name}" for name in KEPT_ARGUMENTS if name in kept_arguments)]
     arguments += [f"{name}={value!r}" for name, value in kwargs.items()]
     return "\n".join(["DataLoader(", *_packed(arguments), ")"])
 

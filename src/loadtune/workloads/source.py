@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from torch.utils.data._utils.collate import default_convert
 
 from loadtune.describe.config import ARTICLE_BATCH_SIZE, LoaderConfig
-from loadtune.describe.workload import Workload
+from loadtune.describe.workload import KEPT_ARGUMENTS, Workload
 from loadtune.errors import TargetError
 from loadtune.units import words_of
 
@@ -85,7 +85,7 @@ def source_from_workload(workload: Workload, name: str) -> Source:
     own_batches = workload.batch_sampler is not None
     baseline = LoaderConfig(batch_size=None if own_batches else ARTICLE_BATCH_SIZE)
     _refuse_empty(workload, name)
-    return Source(name=workload.name or name, workload=workload, baseline=baseline)
+    return Source(name=workload.name or name, workload=workload, baseline=baseline, kept_arguments=_kept_of(workload))
 
 
 def source_from_loader(loader: DataLoader[Any], name: str) -> Source:
@@ -99,8 +99,9 @@ def source_from_loader(loader: DataLoader[Any], name: str) -> Source:
             f"'{name}' gives a {type(loader).__qualname__}, a subclass of DataLoader whose own arguments would be lost"
             " when it is rebuilt: give a function of a LoaderConfig that returns such a loader"
         )
-    workload, kept = _workload_of(loader, name)
+    workload = _workload_of(loader, name)
     _refuse_empty(workload, name)
+    kept = _kept_of(workload)
     return Source(name=name, workload=workload, baseline=config_of(loader), baseline_is_given=True, kept_arguments=kept)
 
 
@@ -119,21 +120,25 @@ def config_of(loader: DataLoader[Any]) -> LoaderConfig:
     )
 
 
-def _workload_of(loader: DataLoader[Any], name: str) -> tuple[Workload, tuple[str, ...]]:
+def _workload_of(loader: DataLoader[Any], name: str) -> Workload:
     iterable = isinstance(loader.dataset, IterableDataset)
     own_batches = loader.batch_size is None and loader.batch_sampler is not None
-    collate = None if loader.collate_fn in (default_collate, default_convert) else loader.collate_fn
     plain = iterable or own_batches or _is_plain_random(loader.sampler)
-    kept = {
-        "sampler": None if plain else loader.sampler,
-        "batch_sampler": loader.batch_sampler if own_batches else None,
-        "collate_fn": collate,
-        "worker_init_fn": loader.worker_init_fn,
-        "generator": loader.generator,
-        "timeout": loader.timeout,
-    }
-    workload = Workload(dataset=loader.dataset, name=name, **kept)
-    return workload, tuple(key for key, value in kept.items() if _is_telling(value))
+    return Workload(
+        dataset=loader.dataset,
+        name=name,
+        sampler=None if plain else loader.sampler,
+        batch_sampler=loader.batch_sampler if own_batches else None,
+        collate_fn=None if loader.collate_fn in (default_collate, default_convert) else loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        generator=loader.generator,
+        timeout=loader.timeout,
+    )
+
+
+def _kept_of(workload: Workload) -> tuple[str, ...]:
+    """Return the arguments of a loader that every trial has from what was given."""
+    return tuple(name for name in KEPT_ARGUMENTS if _is_telling(getattr(workload, name)))
 
 
 def _is_telling(value: Any) -> bool:
