@@ -115,6 +115,19 @@ def test_it_says_the_axes_the_refusals_and_the_time() -> None:
     assert "such as b10000000-w" in text
 
 
+def test_thousands_that_are_refused_leave_the_trials_of_the_others() -> None:
+    """2,100 configurations that do not fit into shared memory are no trials: what fits is played through as before."""
+    small = SearchSpace.parse(batch_size="16,32", num_workers="0,1,2", drop_last="off", pin_memory="off")
+    sizes = ",".join(str(10_000_000 + size) for size in range(700))
+    large = SearchSpace.parse(batch_size=f"16,32,{sizes}", num_workers="0..3", drop_last="off", pin_memory="off")
+    some, many = (
+        dry_run(SweepPlan(target="cifar10", space=space, time_budget_seconds=30.0), open_runner=looking).rehearsal
+        for space in (small, large)
+    )
+    assert len(many.refused) >= 2100
+    assert sum(many.trials.values()) >= sum(some.trials.values()) > 5
+
+
 def test_the_command_measures_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,34 +84,43 @@ def test_optuna_is_not_imported_where_nobody_asks_for_it() -> None:
         sys.modules.update(hidden)
 
 
+def peaked(batch_size: int, workers: int) -> float:
+    """A rate with one peak, at 6 workers and the largest batch: both neighbours in each axis are over 3 % below it."""
+    return 1000.0 * batch_size / (batch_size + 8) * (workers / 6 if workers <= 6 else (6 / workers) ** 0.5)
+
+
 def test_a_study_with_the_sampler_finds_the_best() -> None:
-    """In a study of 40 × 8 settings the sampler is within 3 % of the best after 16 trials; a foreign axis is kept."""
+    """In a study of 4 × 17 settings it finds the one best within 16 trials; a foreign axis is kept.
+
+    16 trials at random hold it in a quarter of studies, the sampler finds it in all of four.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {"batch_size": CategoricalDistribution([16, 32, 64, 128]), "num_workers": IntDistribution(0, 16)}
-    study = optuna.create_study(direction="maximize", sampler=LoadtuneSampler(space=space))
 
     def objective(trial: optuna.Trial) -> float:
         size = trial.suggest_categorical("batch_size", [16, 32, 64, 128])
         workers = trial.suggest_int("num_workers", 0, 16)
         trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-        return rate_of(LoaderConfig(batch_size=size, num_workers=workers))
+        return peaked(size, workers)
 
-    study.optimize(objective, n_trials=16)
-    assert study.best_value >= 0.97 * rate_of(LoaderConfig(batch_size=128, num_workers=4))
-    assert len({trial.params["learning_rate"] for trial in study.trials}) == 16
+    for seed in range(4):
+        study = optuna.create_study(direction="maximize", sampler=LoadtuneSampler(space=space, seed=seed))
+        study.optimize(objective, n_trials=16)
+        assert study.best_value == peaked(128, 6)
+        assert len({trial.params["learning_rate"] for trial in study.trials}) == 16
 
 
 def test_the_sampler_minimises_times_too_and_leaves_other_studies_alone() -> None:
     """Where the value is a time the shortest is found; a study without loader settings is drawn at random."""
-    space = {"batch_size": CategoricalDistribution([64]), "num_workers": IntDistribution(0, 16)}
+    space = {"batch_size": CategoricalDistribution([64]), "num_workers": IntDistribution(0, 32)}
     study = optuna.create_study(direction="minimize", sampler=LoadtuneSampler(space=space))
 
     def seconds(trial: optuna.Trial) -> float:
         trial.suggest_categorical("batch_size", [64])
-        return 1 / rate_of(LoaderConfig(batch_size=64, num_workers=trial.suggest_int("num_workers", 0, 16)))
+        return 1 / max(1.0, peaked(64, trial.suggest_int("num_workers", 0, 32)))
 
     study.optimize(seconds, n_trials=14)
-    assert study.best_params["num_workers"] >= 4
+    assert study.best_params["num_workers"] == 6
     other = optuna.create_study(sampler=LoadtuneSampler(seed=1))
     other.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
     assert len({trial.params["x"] for trial in other.trials}) == 5

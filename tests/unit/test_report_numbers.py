@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from test_report import Reader
@@ -106,6 +107,30 @@ def test_waits_looks_and_runs_are_exported(
     assert {row[2] for row in shown["Memory as batches were taken"][1:]} <= looks | expected
     runs = {(run["order"] + 1, format_rate(run["samples_per_second"])) for row in exported for run in row["runs"]}  # type: ignore[attr-defined]
     assert {(int(row[0]), row[3]) for row in shown["Can you trust it"][1:]} <= runs
+
+
+def test_memory_by_the_model_stands_beside_what_was_measured() -> None:
+    """In the table of all trials host, shared and device memory are followed by what the model gives for them."""
+    made = make_detailed_result()
+    rows = tuple(
+        replace(
+            row, shm_peak_bytes=place << 20, predicted_shm_peak_bytes=place << 21, predicted_pinned_bytes=place << 22,
+            gpu_peak_bytes=place << 23, predicted_gpu_peak_bytes=place << 24,
+        )
+        for place, row in enumerate(made.trials, 1)
+    )  # fmt: skip
+    result = replace(made, trials=rows)
+    exported = json.loads(tables.to_json(result))["trials"]
+    head, *shown = Reader(page.render(result)).tables["Every configuration, with its failure where it has one"]
+    columns = (
+        "predicted_host_peak_bytes", "shm_peak_bytes", "predicted_shm_peak_bytes", "predicted_pinned_bytes",
+        "gpu_peak_bytes", "predicted_gpu_peak_bytes",
+    )  # fmt: skip
+    names = ("the model's", "shared of it", "the model's", "pinned by the model", "device memory", "the model's")
+    place = head.index("host memory") + 1
+    assert tuple(head[place:]) == names
+    for one, row in zip(shown, exported, strict=True):
+        assert one[place:] == [format_bytes(row[name]) for name in columns]
 
 
 def test_the_parts_of_an_epoch_add_up(shown: dict[str, list[list[str]]]) -> None:

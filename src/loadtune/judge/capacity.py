@@ -301,7 +301,13 @@ def _with_answers(costs: Costs, points: Points, busy: _Busy, own: FloatArray, ta
 
 
 def epoch_seconds(
-    costs: Costs, points: Points, batches: FloatArray, *, start_seconds: float = 0.0, ready_seconds: float = 0.0
+    costs: Costs,
+    points: Points,
+    batches: FloatArray,
+    *,
+    start_seconds: Value = 0.0,
+    ready_seconds: Value = 0.0,
+    last_share: Value = 1.0,
 ) -> FloatArray:
     """Return what an epoch of so many batches takes, from asking for the iterator to the end of the last step.
 
@@ -313,19 +319,26 @@ def epoch_seconds(
         batches: n, for each of them.
         start_seconds: Starting one worker.
         ready_seconds: From a worker's start until it takes its first batch.
+        last_share: Samples of the last batch, as a share of a full one.
     """
     workers, found = np.maximum(points.num_workers, 1.0), capacity(costs, points)
-    takes, rounds = handover_seconds(costs, points), np.ceil(batches / workers)
+    takes, service = handover_seconds(costs, points), service_seconds(costs, points)
+    rounds, whole = np.ceil(batches / workers), batches - 1.0 + last_share
     in_last = batches - (rounds - 1) * workers
 
     def first_batch(worker: FloatArray | float) -> FloatArray:
         begins = np.maximum(workers * start_seconds, worker * start_seconds + ready_seconds)
-        return begins + service_seconds(costs, points) + costs.latency_seconds + takes
+        return begins + service + costs.latency_seconds + takes
 
-    # The workers of the last round end one after another as they were started, or as their batches can be taken.
-    burst = np.maximum(first_batch(in_last), first_batch(1.0) + (in_last - 1) * takes)
+    # The workers of the last round end one after another as they were started, the last one earlier where its batch is
+    # cut short, or as their batches can be taken.
+    last = first_batch(in_last) - (1.0 - last_share) * service
+    others = np.maximum(first_batch(in_last - 1), first_batch(1.0) + (in_last - 1) * takes)
+    burst = np.where(in_last > 1, np.maximum(last, others), last)
     with np.errstate(divide="ignore"):
-        by_rounds = burst + (rounds - 1) * workers / found.bounds[0]
-        by_others = first_batch(1.0) + (batches - 1) / np.min(found.bounds[1:], axis=0)
+        cycle = workers / found.bounds[0]
+        # A short batch in the last round may come before the last of the round before.
+        by_rounds = np.maximum(burst + (rounds - 1) * cycle, first_batch(workers) + (rounds - 2) * cycle)
+        by_others = first_batch(1.0) + np.maximum(whole - 1.0, 0.0) / np.min(found.bounds[1:], axis=0)
     loaded = np.maximum(by_rounds, by_others) + costs.consumer_seconds_per_batch
-    return np.where(points.num_workers == 0, batches / found.batches_per_second, loaded)
+    return np.where(points.num_workers == 0, whole / found.batches_per_second, loaded)

@@ -80,6 +80,7 @@ def rehearse(
     for group in groups:
         if group.config in refused:
             actor.refuse(first_step(group, plan))
+    most = len(actor.records) + MOST_TRIALS
     settled = opening(
         State(
             plan=plan,
@@ -91,7 +92,7 @@ def rehearse(
             environment=environment,
         )
     )
-    while len(actor.records) < MOST_TRIALS and actor.seconds < plan.time_budget_seconds:
+    while len(actor.records) < most and actor.seconds < plan.time_budget_seconds:
         step = next_step(
             plan,
             configs,

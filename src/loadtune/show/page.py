@@ -190,7 +190,8 @@ def _leaders(result: RunResult) -> DataTable:
 def _trials(result: RunResult) -> DataTable:
     header = (
         "batch", "workers", "settings", "status", "what it is, or why there is no number", "steady samples/s (95 %)",
-        "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "the model's", "device memory",
+        "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "the model's", "shared of it",
+        "the model's", "pinned by the model", "device memory", "the model's",
     )  # fmt: skip
     return _without_empty_columns(
         DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))
@@ -226,7 +227,11 @@ def _trial_row(result: RunResult, trial: TrialResult) -> tuple[str, ...]:
         format_seconds(trial.batch_wait_p95_seconds),
         format_bytes(needed_bytes(trial)),
         predicted_memory(trial),
+        format_bytes(trial.shm_peak_bytes),
+        format_bytes(trial.predicted_shm_peak_bytes),
+        format_bytes(trial.predicted_pinned_bytes or None),
         format_bytes(trial.gpu_peak_bytes),
+        format_bytes(trial.predicted_gpu_peak_bytes),
     )
 
 

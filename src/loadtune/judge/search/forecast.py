@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.judge.capacity import FloatArray, Points, points, service_seconds
+from loadtune.judge.capacity import FloatArray, Points, epoch_seconds, points, service_seconds
 from loadtune.judge.evidence import measured, steady_table
 from loadtune.judge.fit import Fit
 from loadtune.judge.prediction import fit_to, observe
@@ -137,12 +137,11 @@ def _model(fitted: Fit, configs: Sequence[LoaderConfig], state: State) -> tuple[
     of_costs = np.sqrt(np.maximum(whole**2 - np.min(whole) ** 2, 0.0))
     if state.probe.dataset_samples is None:
         return np.log(found.rate), of_costs
+    # Workers that are kept start once in a run.
     kept = np.array([config.persistent_workers for config in configs], dtype=np.bool_)
-    # Workers that are kept start once in a run: what comes first in their epochs is a round of theirs.
-    one_round = at.num_workers * at.batch_size / found.rate
-    seconds_before = np.where(kept, one_round, _first_batch(fitted, at, state.records))
+    starts = [np.where(kept, 0.0, seconds) for seconds in _start_seconds(fitted, at, state.records)]
     rates = [
-        _epoch_rate(at, found.rate, seconds_before, state.probe.dataset_samples, drop_last=drop)
+        _epoch_rate(fitted, at, state.probe.dataset_samples, *starts, drop_last=drop)
         for drop in sorted({drop for record in state.records for drop in record.drop_last})
     ]
     return np.log(np.maximum(np.max(np.stack(rates), axis=0), 1e-9)), of_costs
@@ -160,29 +159,29 @@ def _points(configs: Sequence[LoaderConfig], probe: Probe, records: Sequence[Tri
     )
 
 
-def _first_batch(fitted: Fit, at: Points, records: Sequence[TrialRecord]) -> FloatArray:
-    """Return the seconds to the first batch: start-up by the worker, what comes on top, and the batch's own time."""
+def _start_seconds(fitted: Fit, at: Points, records: Sequence[TrialRecord]) -> tuple[float, float]:
+    """Return what starting a worker takes, and what passes from then until it takes its first batch."""
     with_workers = [record for record in measured(records) if record.config.num_workers and record.steady]
     each = [r.steady.startup_seconds / r.config.num_workers for r in with_workers if r.steady]
     waits = [r.steady.first_batch_seconds - r.steady.startup_seconds for r in with_workers if r.steady]
-    service = service_seconds(fitted.costs, at)
-    least = float(np.min(waits)) if waits else 0.0
-    ready = max(0.0, least - float(np.min(service)))
-    start = float(np.median(each)) if each else 0.0
-    return at.num_workers * start + np.where(at.num_workers > 0, ready, 0.0) + service
+    if not with_workers:
+        return 0.0, 0.0
+    return float(np.median(each)), max(0.0, float(np.min(waits)) - float(np.min(service_seconds(fitted.costs, at))))
 
 
-def _epoch_rate(at: Points, rate: FloatArray, first_batch: FloatArray, samples: int, *, drop_last: bool) -> FloatArray:
-    """Return samples used in an epoch over its seconds, put together as ``epoch.composed_epoch_seconds`` does."""
-    size, workers = at.batch_size, np.maximum(at.num_workers, 1.0)
+def _epoch_rate(
+    fitted: Fit, at: Points, samples: int, start_seconds: FloatArray, ready_seconds: FloatArray, *, drop_last: bool
+) -> FloatArray:
+    """Return samples used in an epoch over its seconds."""
+    size = at.batch_size
     batches = np.floor(samples / size) if drop_last else np.ceil(samples / size)
     used = np.minimum(float(samples), batches * size)
-    rounds = np.ceil(batches / workers)
-    service = workers * size / rate
-    partial = np.clip((used - (batches - 1) * size) / size, 0.0, 1.0)
-    alone = (rounds > 1) & (np.mod(batches - 1, workers) == 0)
-    last = np.where(rounds > 1, np.where(alone, partial, 1.0), 0.0)
-    by_rounds = first_batch + np.maximum(rounds - 2, 0.0) * service + last * service
-    in_series = first_batch + np.maximum(used - size, 0.0) / rate
-    seconds = np.where(at.num_workers > 0, by_rounds, in_series)
+    seconds = epoch_seconds(
+        fitted.costs,
+        at,
+        np.maximum(batches, 1.0),
+        start_seconds=start_seconds,
+        ready_seconds=ready_seconds,
+        last_share=np.clip((used - (batches - 1) * size) / size, 0.0, 1.0),
+    )
     return np.where(batches > 0, used / np.maximum(seconds, 1e-9), 0.0)
