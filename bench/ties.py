@@ -39,10 +39,11 @@ def main() -> None:
     seen = [claims_a_gain(seed) for seed in range(count)]
     claims, cheapest = (sum(one[place] for one in seen) for place in (0, 1))
     report = Report("ties", "Equal configurations, in simulated sweeps")
-    report.line(f"{count} adaptive sweeps of {len(GRID)} configurations of one rate, 25 s each.")
-    report.line(f"Windows differ by {WINDOW_SD:.0%},")
-    report.line(f"trials by {TRIAL_SD:.0%}, blocks by {BLOCK_SD:.0%}. A gain over the baseline is claimed in {claims}")
-    report.line(f"({claims / count:.1%}; the claim is at most 5 %), the cheapest is chosen in {cheapest}.")
+    report.line(f"{count:,} adaptive sweeps of {len(GRID)} configurations of one rate, 25 s each. Windows differ by")
+    report.line(
+        f"{WINDOW_SD:.0%}, trials by {TRIAL_SD:.0%}, blocks by {BLOCK_SD:.0%}. A gain over the baseline is claimed"
+    )
+    report.line(f"in {claims} ({claims / count:.1%}; the claim is at most 5 %), the cheapest is chosen in {cheapest}.")
     report.keep()
 
 

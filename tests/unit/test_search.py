@@ -282,7 +282,7 @@ class SlowToStart(Machine):
 
 
 def test_more_workers_than_the_grid_has_are_found() -> None:
-    """Left open on two cores, 32 workers are found where storage is slow, in fewer trials than doubling takes."""
+    """Left open on two cores, 32 workers are found where storage is slow, beyond the grid."""
     space = SearchSpace(batch_size=(32, 64, 128)).resolve(usable_cpus=2, has_accelerator=False)
     machine = Machine(rate=lambda config: 50.0 * max(1, min(config.num_workers, 32)), window_sd=0.02, trial_sd=0.01)
     probe = replace(PROBE, seconds_per_sample=0.02, cpu_seconds_per_sample=1e-4)
@@ -374,7 +374,10 @@ def test_a_machine_that_slows_does_not_change_the_pick() -> None:
 
 
 def test_equal_configurations_are_seldom_called_faster() -> None:
-    """In 12 sweeps of equal configurations a gain is claimed twice at most; mostly the cheapest is returned."""
+    """In 12 sweeps of equal configurations a gain is claimed twice at most; mostly the cheapest is returned.
+
+    What share of them claims one, 12 do not tell: ``bench/ties.py`` counts it in a thousand.
+    """
     configs = tuple(LoaderConfig(batch_size=size, num_workers=count) for size in (64, 128) for count in range(5))
     claims = cheapest = 0
     for seed in range(12):

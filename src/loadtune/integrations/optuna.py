@@ -7,7 +7,8 @@ Studies, dashboards and storages stay as they are::
 
 The parameters are named as those of ``DataLoader``: ``batch_size``, ``num_workers``, ``prefetch_factor``,
 ``in_order``, ``pin_memory``, ``persistent_workers``, ``multiprocessing_context``. What else a study tunes is drawn at
-random, and not by what it did to the rate.
+random, and not by what it did to the rate. One trial at a time, as ``n_jobs=1`` makes them: loaders that are measured
+side by side slow each other down, and a trial that is not over is not known to the search.
 """
 
 from __future__ import annotations
