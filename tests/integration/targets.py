@@ -44,6 +44,19 @@ class Sleeping(Dataset[Any]):
         return torch.zeros(4), index
 
 
+class HeldUp:
+    """A sampler that holds the main process up once, as soon as 8 workers have their 16 batches of 10."""
+
+    def __iter__(self) -> Iterator[int]:
+        for index in range(4000):
+            if index == 8 * 16 * 10:
+                time.sleep(2.0)
+            yield index
+
+    def __len__(self) -> int:
+        return 4000
+
+
 class Large(Dataset[Any]):
     """1 MiB a sample."""
 
@@ -252,6 +265,10 @@ class Locked(Sleeping):
 
 def slow(seconds: str) -> Sleeping:
     return Sleeping(seconds=float(seconds))
+
+
+def backlogged() -> loadtune.Workload:
+    return loadtune.Workload(dataset=Sleeping(seconds=0.010), sampler=HeldUp())
 
 
 def locked() -> Locked:

@@ -104,6 +104,24 @@ def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> 
 
 
 @sleeps
+def test_what_is_taken_from_a_backlog_does_not_count() -> None:
+    """8 workers of 10 ms a sample, 127 batches ahead as the windows begin, make 800 samples/s and not more.
+
+    A step of 5 ms takes more than 1,000 samples/s of them as long as the backlog lasts. Its waits are 60 % of the time,
+    what they come to when it is used up: 80 batches a second of 5 ms each leave as much.
+    """
+    plan = Measurement(max_seconds=1.0, precision=1e-6, real_epoch_seconds=0.0)
+    wanted = request(batch_size=10, num_workers=8, prefetch_factor=16, step=0.005, measurement=plan)
+    with supervisor("backlogged") as running:
+        rate = best_rate(running, wanted, expected=800)
+        steady = steady_of(running.run(wanted))
+    assert 0.94 <= rate / 800 <= 1.01
+    assert steady.backlog_samples > 0.1 * steady.samples_measured
+    assert steady.feeding is not None
+    assert steady.feeding.wait_share == pytest.approx(0.6, abs=0.06)
+
+
+@sleeps
 def test_looks_at_memory_leave_the_rate_alone(sleeping: Supervisor) -> None:
     """Looked at before its windows, halfway and at the end, 5 ms a sample and 4 workers still make 800 samples/s."""
     plan = Measurement(max_seconds=1.5, precision=1e-6, look_early=True, pause_seconds=0.5, real_epoch_seconds=0.0)

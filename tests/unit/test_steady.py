@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from loadtune.measure.steady import Round, half_width_share, is_steady, truncation, windows
+from loadtune.measure.steady import Round, as_made, half_width_share, is_steady, truncation, windows
+from loadtune.measure.steady import windows as steady_windows
 
 
 def rounds_of(seconds: list[float], batches: int = 4, samples: int = 64) -> list[Round]:
@@ -23,6 +24,36 @@ def test_a_rest_shorter_than_a_window_is_left_out() -> None:
     """Five rounds of 0.2 s hold one window of 0.5 s or more, and a rest of 0.4 s that is none."""
     found = windows(rounds_of([0.2] * 5), 0.5)
     assert [(window.batches, window.samples) for window in found] == [(12, 192)]
+
+
+def in_windows(*windows: tuple[float, int | None]) -> list[float]:
+    """Rates of windows of two rounds of 4 × 16 samples each, by their seconds and by what the backlog lost."""
+    rounds = [
+        Round(seconds=seconds / 2, samples=64, batches=4, fall=fall if last else None)
+        for seconds, fall in windows
+        for last in (False, True)
+    ]
+    return [one.samples_per_second for one in steady_windows(as_made(rounds), 0.0)[1::2]]
+
+
+@pytest.mark.parametrize(
+    ("windows", "rates"),
+    [
+        # a backlog that is taken all the time, and one that is used up in the first window
+        (((0.8, 3), (0.8, 3)), [100.0, 100.0]),
+        (((0.5, 5), (1.0, 0)), [96.0, 128.0]),
+        # no more than a round, as by chance; held up, and caught up with
+        (((0.8, 2), (0.8, 2)), [160.0, 160.0]),
+        (((2.0, -5), (0.5, 5)), [64.0, 256.0]),
+        # the consumer is the limit: its queue fills
+        (((1.0, -3), (1.0, -2)), [128.0, 128.0]),
+        # nobody can tell
+        (((1.0, None), (0.5, None)), [128.0, 256.0]),
+    ],
+)
+def test_a_window_counts_what_was_made_in_it(windows: tuple[tuple[float, int | None], ...], rates: list[float]) -> None:
+    """What a backlog loses was made before, and does not count where it is more than a round of 4 batches in all."""
+    assert in_windows(*windows) == pytest.approx(rates)
 
 
 def test_a_slow_start_is_cut_off() -> None:

@@ -35,10 +35,7 @@ class Measurement:
     extensions: int = 0
     """How often a trial that is not steady at its time goes on for half of that time again."""
     priming_seconds: float = 0.5
-    """Time from the first batch after which a trial is primed by one whole round, were 2·P·W batches to take longer.
-
-    Twice that while a backlog is still being taken.
-    """
+    """Time from the first batch after which a trial is primed by one whole round, were 2·P·W batches to take longer."""
     pause_seconds: float | None = None
     """Most time that the consumer pauses at the end for the workers to fill their queue, before memory is looked at;
     None is no pause and no look."""

@@ -43,7 +43,7 @@ def cached_rate(source: Source, request: TrialRequest, consumer: Consumer) -> fl
 
 
 def feeding(
-    rounds: Sequence[Round], waits: Sequence[float], cached: float | None, consumer: Consumer
+    rounds: Sequence[Round], waits: Sequence[float], cached: float | None, consumer: Consumer, *, made_share: float
 ) -> Feeding | None:
     """Return what the windows say of the step; None where there is none.
 
@@ -52,11 +52,13 @@ def feeding(
         waits: For each of their batches, the time from asking for it until it was there.
         cached: Of ``cached_rate``.
         consumer: Runs the step.
+        made_share: What was made over what was taken: by it the step is busy once a backlog is used up.
     """
     if not consumer.is_training:
         return None
     seconds = sum(one.seconds for one in rounds)
-    wait_share = min(1.0, sum(waits[: sum(one.batches for one in rounds)]) / seconds)
+    busy_share = 1.0 - sum(waits[: sum(one.batches for one in rounds)]) / seconds
+    wait_share = min(1.0, max(0.0, 1.0 - made_share * busy_share))
     step_share: float | None = 1 - wait_share
     if consumer.device != "cpu":
         # The host does not wait for the device between two batches: what its steps take is known from cached ones.

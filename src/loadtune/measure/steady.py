@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,11 @@ class Round:
     """W batches in a row, one from each worker."""
 
     seconds: float
-    samples: int
+    samples: float
     batches: int
+    fall: int | None = None
+    """By how many batches those that were ready became fewer since the window began that ends with this round; None
+    within a window, and where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Window:
     """Whole rounds that together last long enough to give a rate."""
 
     seconds: float
-    samples: int
+    samples: float
     batches: int
 
     @property
@@ -50,15 +53,41 @@ class Window:
         return self.samples / self.seconds
 
 
+def as_made(rounds: Sequence[Round]) -> list[Round]:
+    """Return the rounds with the samples that were made in them, where a backlog was taken.
+
+    A main process that is held up, at the start or later, finds a backlog, and takes it at its own speed, which is not
+    the one that stays. The workers are busy all that time, so that what they make is: what was taken, less what the
+    backlog lost. Where it lost a round or less the rounds stay as they are: it goes up and down by bursts of a round.
+    """
+    falls = [one.fall for one in rounds if one.fall is not None]
+    if not falls or sum(falls) <= rounds[0].batches:
+        return list(rounds)
+    made: list[Round] = []
+    window: list[Round] = []
+    share = 1.0
+    for one in rounds:
+        window.append(one)
+        if one.fall is not None:
+            share = 1.0 - one.fall / sum(each.batches for each in window)
+            made += _times(window, share)
+            window = []
+    return made + _times(window, share)
+
+
+def _times(rounds: Sequence[Round], share: float) -> list[Round]:
+    return [replace(one, samples=max(0.0, share) * one.samples) for one in rounds]
+
+
 def windows(rounds: Sequence[Round], least_seconds: float) -> tuple[Window, ...]:
     """Return consecutive windows of whole rounds, each at least ``least_seconds`` long; a shorter rest is left out."""
     result: list[Window] = []
-    seconds, samples, batches = 0.0, 0, 0
+    seconds, samples, batches = 0.0, 0.0, 0
     for one in rounds:
         seconds, samples, batches = seconds + one.seconds, samples + one.samples, batches + one.batches
         if seconds >= least_seconds:
             result.append(Window(seconds=seconds, samples=samples, batches=batches))
-            seconds, samples, batches = 0.0, 0, 0
+            seconds, samples, batches = 0.0, 0.0, 0
     return tuple(result)
 
 
@@ -72,7 +101,7 @@ def truncation(rounds: Sequence[Round]) -> int:
     count = len(rounds) // per_block
     if count < 10:  # noqa: PLR2004 - too few blocks to tell a transient from noise
         return 0
-    pace = np.array([sum(r.seconds for r in rounds[i * per_block : (i + 1) * per_block]) for i in range(count)])
+    pace = np.array([_seconds_per_sample(rounds[i * per_block : (i + 1) * per_block]) for i in range(count)])
     scores = [float(np.var(pace[cut:])) / (count - cut) for cut in range(count // 2 + 1)]
     cut = int(np.argmin(scores))
     return cut * per_block if cut and _differs(pace[:cut], pace[cut:]) else 0
@@ -86,6 +115,10 @@ def _differs(start: FloatArray, rest: FloatArray) -> bool:
     spread = max(float(rest.std()), float(start.std()))
     noise = TRANSIENT_SIGMAS * spread / math.sqrt(len(start))
     return abs(float(start.mean() - rest.mean())) > max(noise, STEADY_TOLERANCE * float(rest.mean()))
+
+
+def _seconds_per_sample(rounds: Sequence[Round]) -> float:
+    return sum(one.seconds for one in rounds) / max(1.0, sum(one.samples for one in rounds))
 
 
 def is_steady(rates: Sequence[float]) -> bool:

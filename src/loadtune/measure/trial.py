@@ -38,9 +38,6 @@ from loadtune.workloads.source import Source
 QUEUE_FILL_MARGIN = 1.2
 """A pausing consumer waits this many times as long as the queue's batches took to come."""
 
-SHRINKING = 0.02
-"""The share of batches taken from a backlog, by which a rate is too high, that is waited for to pass."""
-
 
 class WorkerEndedError(RuntimeError):
     """A worker ended by itself; torch's own message does not always say how."""
@@ -150,7 +147,13 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
         start_method=_start_method(stream, config),
         reshuffled_passes=not stream.restarts,
         passes=windows.samples / source.samples if source.samples else None,
-        feeding=feeding.feeding(windows.rounds, loop.taken.waits[windows.primed :], windows.cached, consumer),
+        feeding=feeding.feeding(
+            windows.rounds,
+            loop.taken.waits[windows.primed :],
+            windows.cached,
+            consumer,
+            made_share=windows.made_samples / windows.taken_samples,
+        ),
     )
     epochs = partial(_short_epochs, source, request, measured, stream, consumer=consumer, beats=observer.beats)
     try:
@@ -169,6 +172,9 @@ class _Windows:
     primed: int
     """Batches that came before the windows."""
     rounds: list[Round]
+    """With the samples that were made in them (``steady.as_made``)."""
+    taken_samples: float
+    """Taken in the rounds."""
     samples: int
     """Taken until the end of the last window, from the first one on."""
     cached: float | None
@@ -176,6 +182,11 @@ class _Windows:
     cpu_seconds: float | None
     """Of this process and its workers, in the windows."""
     others_cpu_seconds: float | None
+
+    @property
+    def made_samples(self) -> float:
+        """Samples that were made in the rounds."""
+        return sum(one.samples for one in self.rounds)
 
 
 def _run_windows(source: Source, request: TrialRequest, loop: _Loop, observer: Observer) -> _Windows:
@@ -204,7 +215,8 @@ def _run_windows(source: Source, request: TrialRequest, loop: _Loop, observer: O
         startup_seconds=startup,
         first_batch_seconds=loop.taken.ended[0] - asked,
         primed=primed,
-        rounds=rounds,
+        rounds=steady.as_made(rounds),
+        taken_samples=sum(one.samples for one in rounds),
         samples=samples,
         cached=cached,
         cpu_seconds=ours,
@@ -215,13 +227,15 @@ def _run_windows(source: Source, request: TrialRequest, loop: _Loop, observer: O
 def _measured(loop: _Loop, windows: _Windows, plan: Measurement) -> SteadyMeasurement:
     """Return what the windows say."""
     measured = _summarise(loop.taken, windows.rounds, plan, windows.primed)
-    in_rounds = windows.samples - sum(loop.taken.samples[: windows.primed])
+    since = windows.samples - sum(loop.taken.samples[: windows.primed])
+    in_rounds = since - (windows.taken_samples - windows.made_samples)
     return replace(
         measured,
         startup_seconds=windows.startup_seconds,
         first_batch_seconds=windows.first_batch_seconds,
         cpu_seconds=_share(windows.cpu_seconds, measured.samples_measured, in_rounds),
         others_cpu_seconds=_share(windows.others_cpu_seconds, measured.samples_measured, in_rounds),
+        backlog_samples=round(windows.taken_samples - windows.made_samples),
     )
 
 
@@ -242,37 +256,14 @@ def _prime(loop: _Loop, config: LoaderConfig, plan: Measurement, observer: Obser
 
     The first P·W batches are all asked for at once, the next P·W refill behind them. Where batches are slow one round
     is enough: nothing piles up behind a loader that is waited for, and a transient that shows in a window is cut off.
-    The time counts from the first batch on: while the last of many workers start, the first fill their queues. While
-    that backlog is still being taken, batches come faster than they are made, and priming takes up to twice its time.
+    The time counts from the first batch on: while the last of many workers start, the first fill their queues.
     """
-    size, ended, ahead = max(1, config.num_workers), loop.taken.ended, config.batches_in_flight
-    backlog: list[int | None] = []
-
-    def has_time(longest: float) -> bool:
-        return ended[-1] - ended[0] < longest
-
+    size, ended = max(1, config.num_workers), loop.taken.ended
     loop.take(size - len(ended))
-    backlog.append(loop.stream.ready_batches())
-    while (len(ended) < 2 * ahead and has_time(plan.priming_seconds)) or (
-        _shrinks(backlog, size, ahead) and has_time(2 * plan.priming_seconds)
-    ):
+    while len(ended) < 2 * config.batches_in_flight and ended[-1] - ended[0] < plan.priming_seconds:
         loop.take(size)
-        backlog.append(loop.stream.ready_batches())
     if plan.look_early:
         _look_while(loop, size, observer)
-
-
-def _shrinks(backlog: Sequence[int | None], size: int, ahead: int) -> bool:
-    """Return whether a share of the last batches was taken from what had been made before.
-
-    Args:
-        backlog: Batches ready after each round so far.
-        size: Batches a round.
-        ahead: Batches over which it is looked at: P·W, all that are ahead.
-    """
-    rounds = min(math.ceil(ahead / size), len(backlog) - 1)
-    before, now = backlog[-1 - rounds], backlog[-1]
-    return before is not None and now is not None and before - now > SHRINKING * max(1, rounds) * size
 
 
 def _look_while(loop: _Loop, size: int, observer: Observer) -> None:
@@ -296,7 +287,8 @@ def _measure_rounds(
 ) -> list[Round]:
     """Take rounds until the trial may stop; the work between two rounds is a few additions.
 
-    Halfway the memory is looked at, where it is to be, between two windows and in the time of neither.
+    What is ready is counted at the ends of windows, so that it is known what was made in them. Halfway the memory is
+    looked at, where it is to be, between two windows and in the time of neither.
 
     Args:
         loop: Takes the batches.
@@ -309,7 +301,8 @@ def _measure_rounds(
     left = math.inf if most_samples is None else most_samples - sum(loop.taken.samples)
     rounds: list[Round] = []
     rates: list[float] = []
-    seconds, samples, elapsed = 0.0, 0, 0.0
+    seconds, samples, elapsed = 0.0, 0.0, 0.0
+    ready = loop.stream.ready_batches()
     while True:
         one = loop.round(size)
         rounds.append(one)
@@ -319,14 +312,17 @@ def _measure_rounds(
         if seconds < plan.window_seconds:
             continue
         late = loop.settle()
-        rounds[-1] = replace(one, seconds=one.seconds + late)
+        before, ready = ready, loop.stream.ready_batches()
+        fall = before - ready if before is not None and ready is not None else None
+        rounds[-1] = replace(one, seconds=one.seconds + late, fall=fall)
         rates.append(samples / (seconds + late))
         elapsed += seconds + late
-        seconds, samples = 0.0, 0
+        seconds, samples = 0.0, 0.0
         if left < one.samples or _may_stop(rates, elapsed, plan):
             return rounds
         if looks and elapsed >= plan.max_seconds / 2:
             left, looks = left - _look_between(loop, size, observer), False
+            ready = loop.stream.ready_batches()
 
 
 def _may_stop(rates: Sequence[float], elapsed: float, plan: Measurement) -> bool:
@@ -361,7 +357,7 @@ def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed
         first_batch_seconds=0.0,
         window_samples_per_second=rates,
         batches_measured=sum(window.batches for window in windows),
-        samples_measured=sum(window.samples for window in windows),
+        samples_measured=round(sum(window.samples for window in windows)),
         measured_seconds=measured,
         discarded_seconds=sum(one.seconds for one in rounds) - measured,
         steady=steady.is_steady(rates),
@@ -396,7 +392,7 @@ def _quantiles(waits: Sequence[float]) -> tuple[float, ...]:
     )
 
 
-def _share(seconds: float | None, samples: int, of_samples: int) -> float | None:
+def _share(seconds: float | None, samples: float, of_samples: float) -> float | None:
     """Return the part of a time that belongs to the windows: their share, by samples, of all rounds."""
     return None if seconds is None else seconds * samples / of_samples
 

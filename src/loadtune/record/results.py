@@ -87,6 +87,8 @@ class SteadyMeasurement:
     """Processor time that all other work of the machine took during the windows; None where it is not known."""
     feeding: Feeding | None = None
     """How the training step was fed; None where there was none."""
+    backlog_samples: int = 0
+    """Samples taken in the windows that had been made before them, and do not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
