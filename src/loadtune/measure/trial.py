@@ -152,7 +152,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
             loop.taken.waits[windows.primed :],
             windows.cached,
             consumer,
-            made_share=windows.made_samples / windows.taken_samples,
+            made_share=windows.made_samples / max(1.0, windows.taken_samples),
         ),
     )
     epochs = partial(_short_epochs, source, request, measured, stream, consumer=consumer, beats=observer.beats)
