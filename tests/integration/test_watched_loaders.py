@@ -63,11 +63,11 @@ def test_without_workers_the_share_is_that_of_the_sleeps() -> None:
 @pytest.mark.sleeps
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_that_are_ahead_keep_the_step_fed() -> None:
-    """Three workers need 7 ms for a batch that is used for 80 ms: the step is kept fed, start-up left out."""
-    loader = DataLoader(Sleeping(250), batch_size=BATCH, num_workers=3)
-    summary, _, _ = train(loader, 0.08)
+    """Three workers need 7 ms for a batch that is used for 150 ms: the step is kept fed, start-up left out."""
+    loader = DataLoader(Sleeping(200), batch_size=BATCH, num_workers=3)
+    summary, _, _ = train(loader, 0.15)
     assert summary.wait_share is not None
-    assert summary.wait_share.estimate < 0.05  # taking a batch that is there is 1 or 2 ms on a busy machine
+    assert summary.wait_share.estimate < 0.05  # taking a batch that is there is 1 to 4 ms on a busy machine
     assert summary.batch_wait_p50_seconds is not None
     assert summary.batch_wait_p50_seconds < BATCH * SAMPLE_SECONDS / 3
     assert summary.first_batch_seconds > BATCH * SAMPLE_SECONDS

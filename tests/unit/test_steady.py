@@ -26,10 +26,10 @@ def test_a_rest_shorter_than_a_window_is_left_out() -> None:
     assert [(window.batches, window.samples) for window in found] == [(12, 192)]
 
 
-def in_windows(*windows: tuple[float, int | None]) -> list[float]:
-    """Rates of windows of two rounds of 4 × 16 samples each, by their seconds and by what the backlog lost."""
+def in_windows(*windows: tuple[float, int | None], workers: int = 16) -> list[float]:
+    """Rates of windows of two rounds of 16 samples a batch, by their seconds and by what the backlog lost."""
     rounds = [
-        Round(seconds=seconds / 2, samples=64, batches=4, fall=fall if last else None)
+        Round(seconds=seconds / 2, samples=16 * workers, batches=workers, fall=fall if last else None)
         for seconds, fall in windows
         for last in (False, True)
     ]
@@ -40,20 +40,25 @@ def in_windows(*windows: tuple[float, int | None]) -> list[float]:
     ("windows", "rates"),
     [
         # a backlog that is taken all the time, and one that is used up in the first window
-        (((0.8, 3), (0.8, 3)), [100.0, 100.0]),
-        (((0.5, 5), (1.0, 0)), [96.0, 128.0]),
+        (((0.8, 12), (0.8, 12)), [400.0, 400.0]),
+        (((0.5, 20), (1.0, 0)), [384.0, 512.0]),
         # no more than a round, as by chance; held up, and caught up with
-        (((0.8, 2), (0.8, 2)), [160.0, 160.0]),
-        (((2.0, -5), (0.5, 5)), [64.0, 256.0]),
+        (((0.8, 8), (0.8, 8)), [640.0, 640.0]),
+        (((2.0, -20), (0.5, 20)), [256.0, 1024.0]),
         # the consumer is the limit: its queue fills
-        (((1.0, -3), (1.0, -2)), [128.0, 128.0]),
+        (((1.0, -12), (1.0, -8)), [512.0, 512.0]),
         # nobody can tell
-        (((1.0, None), (0.5, None)), [128.0, 256.0]),
+        (((1.0, None), (0.5, None)), [512.0, 1024.0]),
     ],
 )
 def test_a_window_counts_what_was_made_in_it(windows: tuple[tuple[float, int | None], ...], rates: list[float]) -> None:
-    """What a backlog loses was made before, and does not count where it is more than a round of 4 batches in all."""
+    """What a backlog loses was made before, and does not count where it is more than a round of 16 batches in all."""
     assert in_windows(*windows) == pytest.approx(rates)
+
+
+def test_the_backlog_of_few_workers_is_left_in() -> None:
+    """With two workers four batches are more than a round, and too few to be told from chance."""
+    assert in_windows((0.8, 4), workers=2) == pytest.approx([80.0])
 
 
 def test_a_slow_start_is_cut_off() -> None:

@@ -18,6 +18,8 @@ STEADY_TOLERANCE = 0.05
 """Halves of the windows that differ by more are no steady state."""
 STEADY_SIGMAS = 2.0
 """Nor are halves that differ by more than this many standard errors of their difference."""
+LEAST_BACKLOG = 8
+"""Batches that a backlog must have lost for what was made to be told from what was taken."""
 MSER_BLOCKS = 60
 """Rounds are joined into about this many blocks before the truncation point is looked for."""
 TRANSIENT_SIGMAS = 3.0
@@ -58,10 +60,11 @@ def as_made(rounds: Sequence[Round]) -> list[Round]:
 
     A main process that is held up, at the start or later, finds a backlog, and takes it at its own speed, which is not
     the one that stays. The workers are busy all that time, so that what they make is: what was taken, less what the
-    backlog lost. Where it lost a round or less the rounds stay as they are: it goes up and down by bursts of a round.
+    backlog lost. Where it lost a round or less, or few batches, the rounds stay as they are: it goes up and down by
+    bursts of a round, and that of few workers is soon used up.
     """
     falls = [one.fall for one in rounds if one.fall is not None]
-    if not falls or sum(falls) <= rounds[0].batches:
+    if not falls or sum(falls) <= max(rounds[0].batches, LEAST_BACKLOG):
         return list(rounds)
     made: list[Round] = []
     window: list[Round] = []
