@@ -105,20 +105,23 @@ def test_the_first_window_of_many_workers_is_no_faster(sleeping: Supervisor) -> 
 
 @sleeps
 def test_what_is_taken_from_a_backlog_does_not_count() -> None:
-    """8 workers of 10 ms a sample, 127 batches ahead as the windows begin, make 800 samples/s and not more.
+    """8 workers of 10 ms a sample, 127 batches ahead at the first one, make 800 samples/s and not more.
 
-    A step of 5 ms takes more than 1,000 samples/s of them as long as the backlog lasts. Its waits are 60 % of the time,
-    what they come to when it is used up: 80 batches a second of 5 ms each leave as much.
+    A step of 4 ms takes up to 2,000 samples/s of them as long as the backlog lasts: in one of six trials at least, as
+    that needs a machine which hands over fast enough. Its waits are 68 % of the time, what they come to when it is used
+    up: 80 batches a second of 4 ms each leave as much. What was made is uncertain by a round of 8 batches, of some 150.
     """
-    plan = Measurement(max_seconds=1.0, precision=1e-6, real_epoch_seconds=0.0)
-    wanted = request(batch_size=10, num_workers=8, prefetch_factor=16, step=0.005, measurement=plan)
+    plan = Measurement(max_seconds=1.5, precision=1e-6, real_epoch_seconds=0.0)
+    wanted = request(batch_size=10, num_workers=8, prefetch_factor=16, step=0.004, measurement=plan)
     with supervisor("backlogged") as running:
-        rate = best_rate(running, wanted, expected=800)
-        steady = steady_of(running.run(wanted))
-    assert 0.94 <= rate / 800 <= 1.01
-    assert steady.backlog_samples > 0.1 * steady.samples_measured
+        for _ in range(6):
+            steady = steady_of(running.run(wanted))
+            if steady.backlog_samples > 0.15 * steady.samples_measured:
+                break
+    assert steady.backlog_samples > 0.15 * steady.samples_measured
+    assert 0.9 <= steady.samples_measured / steady.measured_seconds / 800 <= 1.06
     assert steady.feeding is not None
-    assert steady.feeding.wait_share == pytest.approx(0.6, abs=0.06)
+    assert steady.feeding.wait_share == pytest.approx(0.68, abs=0.1)
 
 
 @sleeps

@@ -155,8 +155,8 @@ def test_pinning_moves_the_hand_over() -> None:
     assert rate(costs, pins=False, **pinned) == pytest.approx(1 / 0.014)
 
 
-@pytest.mark.parametrize("last_share", [1.0, 0.25])
-def test_epochs(last_share: float) -> None:
+@pytest.mark.parametrize(("last_share", "ready"), [(1.0, 0.03), (0.25, 0.03), (1.0, 2.0)])
+def test_epochs(last_share: float, ready: float) -> None:
     """The closed form of an epoch is that of the exact one within 3 %, from fewer batches than workers to many."""
     costs = Costs(
         cpu_seconds_per_sample=0,
@@ -168,14 +168,14 @@ def test_epochs(last_share: float) -> None:
     for workers, count in itertools.product((0, 1, 4, 16), (3, 16, 17, 40, 400)):
         at = points([LoaderConfig(batch_size=64, num_workers=workers)], tensors_per_batch=0)
         closed = epoch_seconds(
-            costs, at, np.array([float(count)]), start_seconds=0.01, ready_seconds=0.03, last_share=last_share
+            costs, at, np.array([float(count)]), start_seconds=0.01, ready_seconds=ready, last_share=last_share
         )[0]
         pipeline = Pipeline(
             num_workers=workers,
             handover_seconds=1e-3,
             consumer_seconds=1e-3,
             start_seconds=0.01,
-            ready_seconds=0.03,
+            ready_seconds=ready,
         )
         exact = simulate(pipeline, [*[0.064] * (count - 1), 0.064 * last_share]).epoch_seconds
         assert closed == pytest.approx(exact, rel=0.03), (workers, count)

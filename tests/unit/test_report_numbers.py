@@ -126,7 +126,10 @@ def test_memory_by_the_model_stands_beside_what_was_measured() -> None:
         "predicted_host_peak_bytes", "shm_peak_bytes", "predicted_shm_peak_bytes", "predicted_pinned_bytes",
         "gpu_peak_bytes", "predicted_gpu_peak_bytes",
     )  # fmt: skip
-    names = ("the model's", "shared of it", "the model's", "pinned by the model", "device memory", "the model's")
+    names = (
+        "host, by the model", "shared of it", "shared, by the model", "pinned, by the model", "device memory",
+        "device, by the model",
+    )  # fmt: skip
     place = head.index("host memory") + 1
     assert tuple(head[place:]) == names
     for one, row in zip(shown, exported, strict=True):

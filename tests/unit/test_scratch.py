@@ -37,7 +37,11 @@ def test_a_folder_that_was_cleared_is_made_and_held_again(place: Path) -> None:
     scratch.renew()
     with Scratch() as other:
         assert {scratch.path, other} == set(place.iterdir())
+    scratch.path.rmdir()
+    scratch.path.mkdir(mode=0o700)  # by a worker of the trial, which has no lock
     scratch.renew()
+    Scratch().close()
+    assert list(place.iterdir()) == [scratch.path]
     scratch.close()
     assert list(place.iterdir()) == []
 

@@ -27,28 +27,30 @@ def test_a_rest_shorter_than_a_window_is_left_out() -> None:
 
 
 def in_windows(*windows: tuple[float, int | None], workers: int = 16) -> list[float]:
-    """Rates of windows of two rounds of 16 samples a batch, by their seconds and by what the backlog lost."""
+    """Rates of windows of four rounds of 16 samples a batch, by their seconds and by what the backlog lost."""
     rounds = [
-        Round(seconds=seconds / 2, samples=16 * workers, batches=workers, fall=fall if last else None)
+        Round(seconds=seconds / 4, samples=16 * workers, batches=workers, fall=fall if place == 3 else None)
         for seconds, fall in windows
-        for last in (False, True)
+        for place in range(4)
     ]
-    return [one.samples_per_second for one in steady_windows(as_made(rounds), 0.0)[1::2]]
+    return [one.samples_per_second for one in steady_windows(as_made(rounds), 0.0)[3::4]]
 
 
 @pytest.mark.parametrize(
     ("windows", "rates"),
     [
         # a backlog that is taken all the time, and one that is used up in the first window
-        (((0.8, 12), (0.8, 12)), [400.0, 400.0]),
-        (((0.5, 20), (1.0, 0)), [384.0, 512.0]),
+        (((1.6, 12), (1.6, 12)), [520.0, 520.0]),
+        (((1.0, 20), (2.0, 0)), [704.0, 512.0]),
         # no more than a round, as by chance; held up, and caught up with
-        (((0.8, 8), (0.8, 8)), [640.0, 640.0]),
-        (((2.0, -20), (0.5, 20)), [256.0, 1024.0]),
+        (((1.6, 8), (1.6, 8)), [640.0, 640.0]),
+        (((4.0, -20), (1.0, 20)), [256.0, 1024.0]),
+        # fewer than four rounds were made
+        (((1.0, 20),), [1024.0]),
         # the consumer is the limit: its queue fills
-        (((1.0, -12), (1.0, -8)), [512.0, 512.0]),
+        (((2.0, -12), (2.0, -8)), [512.0, 512.0]),
         # nobody can tell
-        (((1.0, None), (0.5, None)), [512.0, 1024.0]),
+        (((2.0, None), (1.0, None)), [512.0, 1024.0]),
     ],
 )
 def test_a_window_counts_what_was_made_in_it(windows: tuple[tuple[float, int | None], ...], rates: list[float]) -> None:
@@ -58,7 +60,7 @@ def test_a_window_counts_what_was_made_in_it(windows: tuple[tuple[float, int | N
 
 def test_the_backlog_of_few_workers_is_left_in() -> None:
     """With two workers four batches are more than a round, and too few to be told from chance."""
-    assert in_windows((0.8, 4), workers=2) == pytest.approx([80.0])
+    assert in_windows((1.6, 4), (1.6, 0), workers=2) == pytest.approx([80.0, 80.0])
 
 
 def test_a_slow_start_is_cut_off() -> None:

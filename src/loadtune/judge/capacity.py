@@ -336,9 +336,12 @@ def epoch_seconds(
     others = np.maximum(first_batch(in_last - 1), first_batch(1.0) + (in_last - 1) * takes)
     burst = np.where(in_last > 1, np.maximum(last, others), last)
     with np.errstate(divide="ignore"):
-        cycle = workers / found.bounds[0]
+        # Close bounds slow each other, the workers' and the others' alike.
+        slowed = np.min(found.bounds, axis=0) / found.batches_per_second
+        cycle = slowed * workers / found.bounds[0]
         # A short batch in the last round may come before the last of the round before.
-        by_rounds = np.maximum(burst + (rounds - 1) * cycle, first_batch(workers) + (rounds - 2) * cycle)
-        by_others = first_batch(1.0) + np.maximum(whole - 1.0, 0.0) / np.min(found.bounds[1:], axis=0)
+        before = np.where(rounds > 1, first_batch(workers) + (rounds - 2) * cycle, 0.0)
+        by_rounds = np.maximum(burst + (rounds - 1) * cycle, before)
+        by_others = first_batch(1.0) + slowed * np.maximum(whole - 1.0, 0.0) / np.min(found.bounds[1:], axis=0)
     loaded = np.maximum(by_rounds, by_others) + costs.consumer_seconds_per_batch
     return np.where(points.num_workers == 0, whole / found.batches_per_second, loaded)

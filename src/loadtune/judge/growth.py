@@ -143,11 +143,11 @@ def _ratio(pairs: Sequence[tuple[float, int]]) -> _Slope | None:
 def _is_told(found: _Slope, trials: Sequence[Sequence[Stretch]], part: Part) -> bool:
     # What the main process holds is in no worker, however many there are.
     grown = [sum(one.grown[part] for one in trial) / (1 if part == "main" else trial[0].processes) for trial in trials]
-    settling = max(_settling_bytes(trial[0], part) for trial in trials)
-    if min(grown) >= LONE_BYTES + settling:
+    beyond = [size - _settling_bytes(trial[0], part) for size, trial in zip(grown, trials, strict=True)]
+    if min(beyond) >= LONE_BYTES:
         return True
     low, _ = found.interval()
-    return low is not None and low > 0 and plain.median(grown) >= TELLING_BYTES + settling
+    return low is not None and low > 0 and plain.median(beyond) >= TELLING_BYTES
 
 
 def _settling_bytes(one: Stretch, part: Part) -> float:

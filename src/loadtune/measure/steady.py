@@ -20,6 +20,8 @@ STEADY_SIGMAS = 2.0
 """Nor are halves that differ by more than this many standard errors of their difference."""
 LEAST_BACKLOG = 8
 """Batches that a backlog must have lost for what was made to be told from what was taken."""
+LEAST_ROUNDS = 4
+"""Rounds that must have been made: by their bursts what was made is uncertain by one."""
 MSER_BLOCKS = 60
 """Rounds are joined into about this many blocks before the truncation point is looked for."""
 TRANSIENT_SIGMAS = 3.0
@@ -59,12 +61,13 @@ def as_made(rounds: Sequence[Round]) -> list[Round]:
     """Return the rounds with the samples that were made in them, where a backlog was taken.
 
     A main process that is held up, at the start or later, finds a backlog, and takes it at its own speed, which is not
-    the one that stays. The workers are busy all that time, so that what they make is: what was taken, less what the
-    backlog lost. Where it lost a round or less, or few batches, the rounds stay as they are: it goes up and down by
-    bursts of a round, and that of few workers is soon used up.
+    the one that stays. The workers go on meanwhile, so that what they make is: what was taken, less what the backlog
+    lost. What is ready goes up and down by bursts of a round. So the rounds stay as they are where it lost a round or
+    less, or few batches, as that of few workers has; and where so few rounds were made that a burst decides.
     """
-    falls = [one.fall for one in rounds if one.fall is not None]
-    if not falls or sum(falls) <= max(rounds[0].batches, LEAST_BACKLOG):
+    lost, size = sum(one.fall or 0 for one in rounds), rounds[0].batches
+    made_batches = sum(one.batches for one in rounds) - lost
+    if lost <= max(size, LEAST_BACKLOG) or made_batches < LEAST_ROUNDS * size:
         return list(rounds)
     made: list[Round] = []
     window: list[Round] = []

@@ -301,8 +301,10 @@ class Stream:
         """Return how many batches are made and not yet taken; None without workers, and where nobody can tell.
 
         Those that wait for their turn, and those in the queues, the workers' and that of the thread which pins. A Mac
-        does not count what is in a queue between processes, and a loader of its own kind has none of these names.
+        does not count what is in a queue between processes, and a loader of its own kind starts anew with nothing.
         """
+        if self.restarts:
+            return None
         try:
             waiting = sum(len(task) > 1 for task in self._iterator._task_info.values())  # noqa: SLF001
             queues = {id(one): one for one in (self._iterator._worker_result_queue, self._iterator._data_queue)}  # noqa: SLF001

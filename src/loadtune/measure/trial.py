@@ -394,7 +394,7 @@ def _quantiles(waits: Sequence[float]) -> tuple[float, ...]:
 
 def _share(seconds: float | None, samples: float, of_samples: float) -> float | None:
     """Return the part of a time that belongs to the windows: their share, by samples, of all rounds."""
-    return None if seconds is None else seconds * samples / of_samples
+    return None if seconds is None or of_samples <= 0 else seconds * samples / of_samples
 
 
 def cpu_seconds(pids: Sequence[int]) -> float | None:

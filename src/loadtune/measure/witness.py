@@ -37,6 +37,7 @@ def begin(folder: str | None) -> None:
     _Witness.folder = folder
     if folder is None or ASK is None or not hasattr(faulthandler, "register"):
         return
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - a data set may have cleared the temporary folder
     descriptor = os.open(f"{folder}/{FILE_PREFIX}{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     faulthandler.unregister(ASK)  # the parent's own, in a worker that was forked
     signal.signal(ASK, partial(_tell, descriptor))

@@ -59,7 +59,8 @@ class Scratch:
             return
         self._lock.release()
         with suppress(OSError):
-            self.path.mkdir(mode=_OWN_ALONE)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=_OWN_ALONE, exist_ok=True)
             while not self._is_taken(self.path):
                 self.path.mkdir(mode=_OWN_ALONE, exist_ok=True)
 

@@ -190,8 +190,8 @@ def _leaders(result: RunResult) -> DataTable:
 def _trials(result: RunResult) -> DataTable:
     header = (
         "batch", "workers", "settings", "status", "what it is, or why there is no number", "steady samples/s (95 %)",
-        "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "the model's", "shared of it",
-        "the model's", "pinned by the model", "device memory", "the model's",
+        "the model's (95 %)", "first batch", "epoch", "wait p95", "host memory", "host, by the model",
+        "shared of it", "shared, by the model", "pinned, by the model", "device memory", "device, by the model",
     )  # fmt: skip
     return _without_empty_columns(
         DataTable(header=header, rows=tuple(_trial_row(result, row) for row in result.trials))

@@ -46,6 +46,7 @@ def as_json(said: Suggestion) -> str:
     values = {
         "config_id": pick.config_id,
         "loader_kwargs": _kwargs(said),
+        "kept_arguments": list(_kept(said)),
         "samples_per_second": {"estimate": rate.estimate, "low": rate.low, "high": rate.high},
         "host_peak_bytes": pick.host_peak_bytes,
         "gpu_peak_bytes": pick.gpu_peak_bytes,
@@ -110,7 +111,8 @@ FORMATS: dict[str, Callable[[Suggestion], str]] = {
 
 def _kept(said: Suggestion) -> Sequence[str]:
     """Return the arguments of the loader that was given, beside its data set, which stay as they are."""
-    return [name for name in KEPT_ARGUMENTS if name in said.result.probe.kept_arguments]
+    kept = said.result.probe.kept_arguments
+    return [name for name in KEPT_ARGUMENTS if name in kept and (name != "timeout" or said.pick.config.num_workers)]
 
 
 def _has_batch_sampler(said: Suggestion) -> bool:

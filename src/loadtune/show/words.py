@@ -79,7 +79,9 @@ def loader_code(config: LoaderConfig, kept_arguments: Sequence[str] = ()) -> str
     if "batch_sampler" in kept_arguments:
         # DataLoader takes a batch sampler only where neither of these is given.
         kwargs = {name: value for name, value in kwargs.items() if name not in ("batch_size", "drop_last")}
-    arguments = ["dataset", *(f"{name}={name}" for name in KEPT_ARGUMENTS if name in kept_arguments)]
+    # A loader without workers refuses a timeout, and trials without workers have none.
+    kept = [name for name in kept_arguments if name != "timeout" or config.num_workers]
+    arguments = ["dataset", *(f"{name}={name}" for name in KEPT_ARGUMENTS if name in kept)]
     arguments += [f"{name}={value!r}" for name, value in kwargs.items()]
     return "\n".join(["DataLoader(", *_packed(arguments), ")"])
 

@@ -138,7 +138,10 @@ def _workload_of(loader: DataLoader[Any], name: str) -> Workload:
 
 def _kept_of(workload: Workload) -> tuple[str, ...]:
     """Return the arguments of a loader that every trial has from what was given."""
-    return tuple(name for name in KEPT_ARGUMENTS if _is_telling(getattr(workload, name)))
+    unused: tuple[str, ...] = ("sampler",) if workload.batch_sampler is not None else ()
+    if isinstance(workload.dataset, IterableDataset):
+        unused = ("sampler", "batch_sampler")
+    return tuple(name for name in KEPT_ARGUMENTS if name not in unused and _is_telling(getattr(workload, name)))
 
 
 def _is_telling(value: Any) -> bool:
