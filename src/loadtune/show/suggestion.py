@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.workload import KEPT_ARGUMENTS
 from loadtune.judge.reasons import AGAIN
 from loadtune.record.results import Pick, RunResult
 from loadtune.show import summary
-from loadtune.show.words import config_words, loader_code, plain
+from loadtune.show.words import config_words, kept_in, loader_code, plain
 
 _TRAINING_ARGUMENTS = {
     "batch_size": "per_device_train_batch_size",
@@ -111,8 +110,7 @@ FORMATS: dict[str, Callable[[Suggestion], str]] = {
 
 def _kept(said: Suggestion) -> Sequence[str]:
     """Return the arguments of the loader that was given, beside its data set, which stay as they are."""
-    kept = said.result.probe.kept_arguments
-    return [name for name in KEPT_ARGUMENTS if name in kept and (name != "timeout" or said.pick.config.num_workers)]
+    return kept_in(said.pick.config, said.result.probe.kept_arguments)
 
 
 def _has_batch_sampler(said: Suggestion) -> bool:

@@ -68,6 +68,14 @@ def worker_words(num_workers: int) -> str:
     return "1 worker" if num_workers == 1 else f"{num_workers} workers"
 
 
+def kept_in(config: LoaderConfig, kept_arguments: Sequence[str]) -> list[str]:
+    """Return which of the arguments that were given a loader with these settings takes, in one order.
+
+    Without workers it refuses a timeout, and trials without workers have none.
+    """
+    return [name for name in KEPT_ARGUMENTS if name in kept_arguments and (name != "timeout" or config.num_workers)]
+
+
 def loader_code(config: LoaderConfig, kept_arguments: Sequence[str] = ()) -> str:
     """Return the lines to paste: ``DataLoader(dataset, ...)`` with these settings, at most 56 columns wide.
 
@@ -79,9 +87,7 @@ def loader_code(config: LoaderConfig, kept_arguments: Sequence[str] = ()) -> str
     if "batch_sampler" in kept_arguments:
         # DataLoader takes a batch sampler only where neither of these is given.
         kwargs = {name: value for name, value in kwargs.items() if name not in ("batch_size", "drop_last")}
-    # A loader without workers refuses a timeout, and trials without workers have none.
-    kept = [name for name in kept_arguments if name != "timeout" or config.num_workers]
-    arguments = ["dataset", *(f"{name}={name}" for name in KEPT_ARGUMENTS if name in kept)]
+    arguments = ["dataset", *(f"{name}={name}" for name in kept_in(config, kept_arguments))]
     arguments += [f"{name}={value!r}" for name, value in kwargs.items()]
     return "\n".join(["DataLoader(", *_packed(arguments), ")"])
 
