@@ -14,9 +14,12 @@ import loadtune
 
 
 class Multiplying(Dataset[Any]):
-    """Multiplies matrices for a sample: BLAS takes as many threads as there are cores, and none of Python's."""
+    """Multiplies matrices for a sample: BLAS takes as many threads as there are cores, and none of Python's.
 
-    def __init__(self, side: int = 256) -> None:
+    A matrix is large, so that the thread that hands a batch over, some ms of its own, is seldom there to be counted.
+    """
+
+    def __init__(self, side: int = 512) -> None:
         self.side = side
 
     def __len__(self) -> int:

@@ -127,7 +127,7 @@ def test_a_sweep_tries_one_thread_each_and_says_what_it_gave(tmp_path: Path) -> 
     """A whole sweep over BLAS finds the crowd, tries it in pairs with one thread, and gives LT022 with the numbers."""
     done = loadtune(
         "sweep", f"{TARGETS}:multiplying_loader", "--arg", f"num_workers={CPUS}", "--batch-size", "8",
-        "--num-workers", str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "24s",
+        "--num-workers", str(CPUS), "--drop-last", "off", "--precision", "90%", "--time-budget", "40s",
         "--output", "run", "--export-json", "-", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
