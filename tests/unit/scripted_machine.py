@@ -14,6 +14,7 @@ from loadtune.describe.plan import Phase, SweepPlan
 from loadtune.judge.strategy import Step, next_step
 from loadtune.record.results import (
     Environment,
+    Feeding,
     MemoryLimits,
     MemoryMeasurement,
     Probe,
@@ -115,6 +116,8 @@ class Machine:
     slowing: float = 0.0
     """Share of the speed that is lost each second."""
     overhead: float = 0.4
+    cached: float | None = None
+    """Samples per second of the step on batches that are there already; None is no step."""
     peak: Callable[[LoaderConfig], int] = lambda config: (300 + 100 * config.num_workers) * MIB
     status: Callable[[LoaderConfig], str] = lambda _: "ok"
     elapsed: float = 0.0
@@ -145,6 +148,9 @@ class Machine:
             peak=self.peak(step.config),
             seconds=self.elapsed - began,
             status=status,
+            feeding=Feeding(wait_share=0.0, step_share=None, cached_samples_per_second=self.cached)
+            if self.cached is not None and step.phase == "screen"
+            else None,
         )
         object.__setattr__(record, "drop_last", step.drop_last)
         self.records.append(record)

@@ -12,7 +12,7 @@ from scripted_machine import Machine, a_probe, an_environment
 
 from loadtune.cli import app
 from loadtune.describe.config import LoaderConfig
-from loadtune.describe.plan import Limits, Search, SweepPlan
+from loadtune.describe.plan import Consumer, Limits, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.rehearsal import rehearse
 from loadtune.judge.search import adaptive
@@ -45,6 +45,26 @@ def test_the_time_to_expect_is_near_what_a_sweep_takes(search: Search, budget: f
     machine.sweep(plan, GRID, **known)  # type: ignore[arg-type]
     assert expected.seconds == pytest.approx(machine.elapsed, rel=0.25)
     assert expected.seconds <= budget
+
+
+def test_the_short_way_of_a_step_that_hardly_waits_is_foreseen() -> None:
+    """Behind a step of 20 ms of 64 samples as many trials are expected as there are, and nothing is raced."""
+    step = 0.02
+    plan = SweepPlan(target="cifar10", consumer=Consumer(step_seconds=step), time_budget_seconds=120.0)
+    configs = tuple(config for config in GRID if config.batch_size == 64) + tuple(
+        LoaderConfig(batch_size=64, num_workers=workers) for workers in (3, 6, 12, 24)
+    )
+    known = {"probe": PROBE, "limits": MemoryLimits(), "environment": an_environment(), "workers_open_ended": False}
+    expected = rehearse(plan, configs, **known)  # type: ignore[arg-type]
+
+    def behind_the_step(config: LoaderConfig) -> float:
+        return float((rate(config) ** -10 + (64 / step) ** -10) ** -0.1)
+
+    machine = Machine(rate=behind_the_step, window_sd=0.003, trial_sd=0.003, seed=3, overhead=0.6, cached=64 / step)
+    machine.sweep(plan, configs, **known)  # type: ignore[arg-type]
+    assert sum(expected.trials.values()) == pytest.approx(len(machine.records), rel=0.25)
+    assert "race" not in expected.trials
+    assert not [record for record in machine.records if record.phase == "race"]
 
 
 def test_nothing_is_left_to_chance() -> None:

@@ -190,6 +190,58 @@ def test_a_consumer_takes_the_fewest_workers_that_keep_it_fed() -> None:
     assert regret(rate, choice, grid) <= 0.03
 
 
+def sweep_with_a_step(
+    *, batch_sizes: tuple[int, ...] = (64,), step: float = 0.02, window_sd: float = 0.005, **costs: float
+) -> tuple[Machine, Choice, Rate, tuple[LoaderConfig, ...]]:
+    """Sweep behind a step, whose own rate is seen in each screening trial."""
+    rate = by_the_model(consumer_seconds_per_batch=step, **costs)
+    grid = tuple(config for config in GRID if config.batch_size in batch_sizes)
+    machine = Machine(rate=rate, window_sd=window_sd, trial_sd=0.003, seed=6, cached=64 / step)
+    return machine, swept(machine, a_plan(consumer=Consumer(step_seconds=step)), configs=grid), rate, grid
+
+
+def test_where_the_step_hardly_waits_the_way_is_short() -> None:
+    """No more than the baseline, a worker, and halvings down to the fewest that feed it; no race, then fresh trials."""
+    machine, choice, rate, grid = sweep_with_a_step()
+    assert Counter(record.phase for record in machine.records)["race"] == 0
+    assert len(screened(machine)) <= 8
+    fewest = min(config.num_workers for config in grid if rate(config) >= 0.98 * max(map(rate, grid)))
+    assert abs(chosen(choice).num_workers - fewest) <= 1
+    assert regret(rate, choice, grid) <= 0.03
+    verified = {record.config for record in machine.records if record.phase == "verify"}
+    assert {chosen(choice), BASE} <= verified
+
+
+def test_a_step_that_one_process_feeds_takes_four_trials_at_most_before_it_is_verified() -> None:
+    """Where the loader needs a tenth of the step's time even none is enough, which the seeds try."""
+    machine, choice, _, _ = sweep_with_a_step(step=0.8, blocked_seconds_per_sample=1e-4)
+    assert len(screened(machine)) <= 4
+    assert chosen(choice).num_workers <= 1
+    assert {record.phase for record in machine.records} == {"screen", "verify"}
+
+
+def test_a_step_that_waits_whatever_the_loader_is_searched_the_long_way() -> None:
+    """Where not even the best comes within 5 % of the step's own rate there is something to race for."""
+    machine, _, _, _ = sweep_with_a_step(step=0.002)
+    assert Counter(record.phase for record in machine.records)["race"] > 0
+
+
+def test_among_several_batch_sizes_there_is_no_short_way() -> None:
+    """What a step takes for one size says nothing of another, which may be the better one."""
+    machine, _, _, _ = sweep_with_a_step(batch_sizes=(64, 128))
+    assert len(screened(machine)) > 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_does_not_make_the_short_way_a_wrong_one(seed: int) -> None:
+    """With trials that are off by 5 % the pick still feeds the step: it lacks no more than the 5 % that are left."""
+    rate = by_the_model(consumer_seconds_per_batch=0.02)
+    grid = tuple(config for config in GRID if config.batch_size == 64)
+    machine = Machine(rate=rate, window_sd=0.05, trial_sd=0.05, seed=seed, cached=64 / 0.02)
+    choice = swept(machine, a_plan(consumer=Consumer(step_seconds=0.02)), configs=grid)
+    assert regret(rate, choice, grid) <= 0.08
+
+
 def test_it_stays_under_a_limit_of_memory() -> None:
     """With a limit that all but few workers are over, the best below it is found; what needs more is left alone."""
     rate = by_the_model(cores=16.0)

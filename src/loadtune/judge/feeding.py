@@ -49,7 +49,7 @@ def finding(records: Sequence[TrialRecord], row: TrialResult | None, *, on_devic
     """
     if row is None or row.samples_per_second is None:
         return None
-    cached = _cached(records, row.config.batch_size)
+    cached = cached_rate(records, row.config.batch_size)
     waits = [
         (record.steady.feeding.wait_share, record.steady.feeding.step_share)
         for record in deciding(by_group(records).get(group_of(row.config), []))
@@ -75,7 +75,7 @@ def finding(records: Sequence[TrialRecord], row: TrialResult | None, *, on_devic
     )
 
 
-def _cached(records: Sequence[TrialRecord], batch_size: int | None) -> float | None:
+def cached_rate(records: Sequence[TrialRecord], batch_size: int | None) -> float | None:
     """Return the step's own rate at a batch size: the median of what was measured."""
     rates = [
         record.steady.feeding.cached_samples_per_second

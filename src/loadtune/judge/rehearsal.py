@@ -24,6 +24,7 @@ from loadtune.judge.summary import all_configs
 from loadtune.record.results import (
     Environment,
     EpochMeasurement,
+    Feeding,
     MemoryLimits,
     MemoryMeasurement,
     Probe,
@@ -38,6 +39,8 @@ TRIAL_SECONDS = 0.12
 UNKNOWN_SAMPLE_SECONDS = 1e-3
 TRIAL_NOISE, WINDOW_NOISE = 0.03, 0.03
 """Standard deviations of a log rate, between trials and between windows: what a machine shows that others use too."""
+LEAST_NOISE = 0.1
+"""Share of that noise which stays where a simulated step, not the loader, decides the rate."""
 MOST_TRIALS = 2000
 
 
@@ -173,8 +176,10 @@ class _Actor:
         one_round = max(1, config.num_workers) * size / rate
         length = max(step.measurement.window_seconds, one_round)
         count = max(2, round(step.measurement.max_seconds / length))
-        level = rate * math.exp(self._random.gauss(0, TRIAL_NOISE))
-        rates = tuple(level * math.exp(self._random.gauss(0, WINDOW_NOISE)) for _ in range(count))
+        feeding = self._feeding(size, rate)
+        calm = 1.0 if feeding is None else max(LEAST_NOISE, feeding.wait_share)  # a step that waits for nothing is even
+        level = rate * math.exp(self._random.gauss(0, calm * TRIAL_NOISE))
+        rates = tuple(level * math.exp(self._random.gauss(0, calm * WINDOW_NOISE)) for _ in range(count))
         start = config.num_workers * WORKER_START_SECONDS[_method(config, self._probe)]
         return SteadyMeasurement(
             startup_seconds=start,
@@ -191,7 +196,16 @@ class _Actor:
             bytes_per_batch=size * (self._probe.bytes_per_sample or 0.0),
             samples_per_batch=size,
             epochs=tuple(self._epochs(step, rate, start + one_round)),
+            feeding=feeding,
         )
+
+    def _feeding(self, size: float, rate: float) -> Feeding | None:
+        """Return how the step is fed; what a training step of the user's takes is not known before it ran."""
+        seconds = self._plan.consumer.step_seconds
+        if not seconds:
+            return None
+        busy = min(1.0, rate * seconds / size)
+        return Feeding(wait_share=1 - busy, step_share=busy, cached_samples_per_second=size / seconds)
 
     def _epochs(self, step: Step, rate: float, before: float) -> list[EpochMeasurement]:
         found = []

@@ -92,14 +92,27 @@ def next_step(
 
 
 def _before_verifying(state: State, small: State, seconds: float) -> Step | None:
-    """Return a trial that screens or races; a search that fits a model is asked again between blocks of the race."""
+    """Return a trial that screens or races; a search that fits a model is asked again between blocks of the race.
+
+    Where the step hardly waits nothing is raced: the verification compares what has to be.
+    """
     raced = {record.block for record in state.in_phase("race")}
+    if not raced and _is_fed(state):
+        return _screen(state, seconds)
     if raced and state.plan.search != "grid":
         drawn = race.next_trial(small)
         if drawn is not None and drawn[0] in raced:
             return _race(small, seconds)
     open_ended = state.workers_open_ended and not raced
     return _screen(state, seconds) or (_extension(state, seconds) if open_ended else None) or _race(small, seconds)
+
+
+def _is_fed(state: State) -> bool:
+    if state.plan.search != "adaptive":
+        return False
+    from loadtune.judge.search import adaptive  # noqa: PLC0415 - as in `searcher`
+
+    return adaptive.is_fed(state)
 
 
 def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:

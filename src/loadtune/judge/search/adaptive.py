@@ -4,18 +4,19 @@
 the *candidates* are those that it forecasts to be the best, the cheapest of the best, or open enough to be insured
 against. Where it cannot, the leader is *bracketed* on one axis after the other, without a model. Then the *variants*:
 what no model knows is tried at the best point. Small grids are tried whole. Where all so far is over the limits of
-memory the leanest comes next. docs/choosing.md has the reasons.
+memory the leanest comes next. Where the step hardly waits only fewer workers are tried. docs/choosing.md has the
+reasons.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.costs import screen_measurement, unseen_seconds
 from loadtune.judge.lean import leanest
-from loadtune.judge.search import bracket, candidates, variants
+from loadtune.judge.search import bracket, candidates, fed, variants
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import Pool, pool_of, reachable
 from loadtune.judge.search.seeds import beyond_the_grid, seeds
@@ -40,10 +41,26 @@ def next_group(state: State) -> Group | None:
     lean = leanest(state, [group for group in pool.groups.values() if group.config not in tried])
     if lean is not None:
         return lean
-    config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, tried)
+    standing = standings(state)
+    best = fed.leader(state, pool, standing)
+    if best is not None:
+        config = _of_the_fed(state, pool, best, tried)
+    else:
+        config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, standing, tried)
     if config is None:
         return None
     return state.group(config) if config == state.probe.baseline.steady else pool.group(config)
+
+
+def is_fed(state: State) -> bool:
+    """Return whether the step hardly waits: then nothing is left to race for (``fed``)."""
+    return fed.leader(state, pool_of(state.configs), standings(state)) is not None
+
+
+def _of_the_fed(state: State, pool: Pool, best: LoaderConfig, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
+    """Return the baseline, which all is compared with, or fewer workers that may be enough."""
+    baseline = state.probe.baseline.steady
+    return baseline if baseline not in tried else fed.next_config(state, pool, best, tried)
 
 
 def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
@@ -96,8 +113,9 @@ def _affordable(state: State, configs: Sequence[LoaderConfig]) -> list[LoaderCon
     return [config for config in configs if takes[config.batch_size] <= within]
 
 
-def _by_evidence(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
-    standing = standings(state)
+def _by_evidence(
+    state: State, pool: Pool, standing: Mapping[LoaderConfig, Standing], tried: Collection[LoaderConfig]
+) -> LoaderConfig | None:
     plain = {config: one for config, one in standing.items() if not variants.is_variant(config, pool)}
     found = _of_the_model(state, pool, plain, tried) if len(pool.groups) > SMALL else None
     return found or variants.next_config(pool, leading(standing), tried)
