@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -122,6 +123,38 @@ def test_what_is_taken_from_a_backlog_does_not_count() -> None:
     assert 0.9 <= steady.samples_measured / steady.measured_seconds / 800 <= 1.06
     assert steady.feeding is not None
     assert steady.feeding.wait_share == pytest.approx(0.68, abs=0.1)
+
+
+@sleeps
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_the_same_workers_measure_smaller_batches(sleeping: Supervisor, context: str) -> None:
+    """4 workers of 5 ms a sample make 800 samples/s of batches of 32, and then of 16 and 8 too, in the best of trials.
+
+    A trial's own figures are of batches of 32 alone, and the workers are started once.
+    """
+    wanted = replace(request(batch_size=32, num_workers=4, multiprocessing_context=context), ladder=(8, 16))
+    best = dict.fromkeys((32, 16, 8), 0.0)
+    for _ in range(TRIES):
+        record = sleeping.run(wanted)
+        assert record.status == "ok", record.failure_reason
+        assert steady_of(record).samples_per_batch == 32
+        assert [rung.batch_size for rung in record.rungs] == [16, 8]
+        assert sum(rung.seconds for rung in record.rungs) < record.seconds
+        seen = {32: mean_rate(record)}
+        seen |= {rung.batch_size: median(rung.window_samples_per_second) for rung in record.rungs}
+        best = {size: max(rate, seen[size]) for size, rate in best.items()}
+        if min(best.values()) >= 0.94 * 800:
+            break
+    assert all(0.94 <= rate / 800 <= 1.01 for rate in best.values()), best
+
+
+@pytest.mark.parametrize("name", ["by_tokens", "sharded"])
+def test_where_batches_cannot_be_told_apart_there_is_no_ladder(name: str) -> None:
+    """A batch sampler of the user's own, and an iterable data set, are measured as they are."""
+    with supervisor(name) as running:
+        record = running.run(replace(request(batch_size=32, num_workers=2), ladder=(8,)))
+    assert record.status == "ok", record.failure_reason
+    assert record.rungs == ()
 
 
 @sleeps

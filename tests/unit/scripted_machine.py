@@ -18,6 +18,7 @@ from loadtune.record.results import (
     MemoryLimits,
     MemoryMeasurement,
     Probe,
+    Rung,
     SteadyMeasurement,
     TrialRecord,
 )
@@ -116,6 +117,8 @@ class Machine:
     slowing: float = 0.0
     """Share of the speed that is lost each second."""
     overhead: float = 0.4
+    worker_start: float = 0.0
+    """Seconds that each worker takes to start."""
     cached: float | None = None
     """Samples per second of the step on batches that are there already; None is no step."""
     peak: Callable[[LoaderConfig], int] = lambda config: (300 + 100 * config.num_workers) * MIB
@@ -134,7 +137,7 @@ class Machine:
         status = self.status(step.config)
         rates = []
         began = self.elapsed
-        self.elapsed += self.overhead
+        self.elapsed += self.overhead + self.worker_start * step.config.num_workers
         for _ in range(max(1, round(step.measurement.max_seconds / 0.5)) if status == "ok" else 0):
             log = math.log(self.rate(step.config)) + mood + trial + self.random.gauss(0, self.window_sd)
             rates.append(math.exp(log + math.log1p(-self.slowing) * self.elapsed))
@@ -153,8 +156,22 @@ class Machine:
             else None,
         )
         object.__setattr__(record, "drop_last", step.drop_last)
+        if status == "ok":
+            object.__setattr__(record, "rungs", tuple(self._rung(step, size, mood + trial) for size in step.ladder))
         self.records.append(record)
         return record
+
+    def _rung(self, step: Step, size: int, shared: float) -> Rung:
+        """Measure another batch size with the same workers: what the trial is off by, it is off by too."""
+        rate = math.log(self.rate(replace(step.config, batch_size=size))) + shared
+        windows = tuple(math.exp(rate + self.random.gauss(0, self.window_sd)) for _ in range(2))
+        self.elapsed += 1.5
+        return Rung(
+            batch_size=size,
+            seconds=1.5,
+            window_samples_per_second=windows,
+            samples_measured=round(sum(windows) / 2),
+        )
 
     def sweep(
         self,

@@ -18,7 +18,7 @@ from loadtune.describe.plan import Consumer, Measurement, Search, SweepPlan
 from loadtune.describe.space import SearchSpace
 from loadtune.judge.capacity import Costs, capacity, points
 from loadtune.judge.choose import Choice
-from loadtune.judge.search.adaptive import next_group
+from loadtune.judge.search.adaptive import ladder, next_group
 from loadtune.judge.search.bracket import next_config as bracketed
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import pool_of, reachable
@@ -27,7 +27,7 @@ from loadtune.judge.search.standing import Standing, standings
 from loadtune.judge.search.trust import trust
 from loadtune.judge.state import State
 from loadtune.judge.strategy import Step, next_step
-from loadtune.record.results import MemoryLimits, Probe, TrialRecord
+from loadtune.record.results import MemoryLimits, Probe, Rung, TrialRecord
 
 BASE = LoaderConfig(batch_size=64)
 SPACE = SearchSpace.parse(
@@ -188,6 +188,76 @@ def test_a_consumer_takes_the_fewest_workers_that_keep_it_fed() -> None:
     fewest = min(config.num_workers for config in grid if rate(config) >= 0.98 * max(map(rate, grid)))
     assert chosen(choice).num_workers <= fewest + 1
     assert regret(rate, choice, grid) <= 0.03
+
+
+SPAWNING = replace(PROBE, default_start_method="spawn")
+
+
+def test_where_workers_start_slowly_one_start_measures_several_batch_sizes() -> None:
+    """Spawned, the largest batch on the cores' workers brings the middle and the smallest, and no seed has these."""
+    machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=3, worker_start=0.25)
+    choice = swept(machine, probe=SPAWNING)
+    sizes = sorted({config.batch_size or 0 for config in GRID})
+    first = next(record for record in machine.records if record.config.num_workers == 2)
+    assert first.config.batch_size == sizes[-1]
+    assert {rung.batch_size for rung in first.rungs} == {sizes[0], sizes[len(sizes) // 2]}
+    assert not any(record.rungs for record in machine.records if record.phase != "screen")
+    measured = [(record.config, rung.batch_size) for record in machine.records for rung in record.rungs]
+    assert len(measured) == len(set(measured))
+    assert regret(by_the_model(), choice) <= 0.025
+    # What is chosen was tried for itself: the workers of another trial say nothing of its memory.
+    assert chosen(choice) in {record.config for record in machine.records if record.phase == "verify"}
+
+
+def test_a_ladder_spares_starts() -> None:
+    """Where a worker starts in a quarter of a second, fewer trials have their first look than with forked workers."""
+    counts = []
+    for probe in (SPAWNING, PROBE):
+        machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=3, worker_start=0.25)
+        swept(machine, probe=probe)
+        counts.append(len(screened(machine)))
+    assert counts[0] < counts[1]
+
+
+def test_what_the_ladder_shows_is_what_the_model_needs() -> None:
+    """With rungs alone to tell of small batches, their cost by the batch is found; without them it is not."""
+    rate = by_the_model(worker_seconds_per_batch=5e-3)
+    grid = [config for config in GRID if config.batch_size == 512 and config.prefetch_factor in (None, 2)]
+    plain = [a_record(config, (rate(config),) * 2, order=order) for order, config in enumerate(grid[:7])]
+    sizes = (16, 64)
+    rungs = [
+        replace(record, rungs=tuple(a_rung(size, rate(replace(record.config, batch_size=size))) for size in sizes))
+        for record in plain
+    ]
+    target = LoaderConfig(batch_size=16, num_workers=2)
+    errors = []
+    for records in (rungs, plain):
+        state = a_state(records)
+        ahead = forecast(state, (target,), standings(state))
+        assert ahead is not None
+        errors.append(abs(float(ahead.fitted.predict(points([target])).rate[0]) / rate(target) - 1))
+    assert errors[0] < 0.08
+    assert errors[0] < errors[1] / 2
+
+
+def a_rung(size: int, rate: float) -> Rung:
+    return Rung(batch_size=size, seconds=1.5, window_samples_per_second=(rate, rate), samples_measured=round(rate))
+
+
+def test_no_ladder_where_no_model_could_use_it() -> None:
+    """Forked workers start at once; one with a real step, an iterable data set or a cold pass has no use for rungs."""
+    config = LoaderConfig(batch_size=512, num_workers=2)
+
+    def sizes(plan: SweepPlan, probe: Probe) -> tuple[int, ...]:
+        return ladder(a_state([], plan, probe), config)
+
+    assert sizes(a_plan(), SPAWNING) == (16, 128)
+    assert sizes(a_plan(), PROBE) == ()
+    assert sizes(a_plan(consumer=Consumer(step="model")), SPAWNING) == ()
+    assert sizes(a_plan(measurement=Measurement(one_pass=True)), SPAWNING) == ()
+    assert sizes(a_plan(), replace(SPAWNING, dataset_kind="iterable")) == ()
+    tried = a_record(replace(config, batch_size=16))
+    assert ladder(a_state([tried], probe=SPAWNING), config) == (128,)
 
 
 def sweep_with_a_step(

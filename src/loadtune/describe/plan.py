@@ -153,3 +153,5 @@ class TrialRequest:
     seed: int = 0
     one_thread: bool = False
     """Whether libraries are held to one thread in each process of the trial."""
+    ladder: tuple[int, ...] = ()
+    """Smaller batch sizes that the same workers are given after the windows, where starting others takes seconds."""

@@ -30,11 +30,19 @@ def overhead_seconds(records: Sequence[TrialRecord]) -> float:
     What taking files out of the page cache before them took is counted with it.
     """
     spent = [
-        r.seconds + (r.cache.seconds if r.cache else 0.0) - r.steady.measured_seconds
+        r.seconds
+        + (r.cache.seconds if r.cache else 0.0)
+        - r.steady.measured_seconds
+        - sum(rung.seconds for rung in r.rungs)
         for r in measured(records)
         if r.steady
     ]
     return max(0.0, plain.median(spent)) if spent else UNKNOWN_OVERHEAD_SECONDS
+
+
+def rung_seconds(measurement: Measurement) -> float:
+    """Return the seconds that another batch size on the same workers takes, primed and measured like the first."""
+    return SAFETY * (measurement.priming_seconds + measurement.max_seconds)
 
 
 def expected_seconds(

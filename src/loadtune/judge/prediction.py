@@ -13,7 +13,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import SweepPlan
 from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, points
 from loadtune.judge.contest import steady_contest
-from loadtune.judge.evidence import by_group, group_of, measured, steady_table, taken_cores
+from loadtune.judge.evidence import by_group, group_of, measured, steady_of, steady_table, taken_cores
 from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat
 from loadtune.judge.unique import unique_share
@@ -31,6 +31,8 @@ PROBED_BATCH = 16
 """Samples that the probe collates at a time."""
 PROBE_NOISE = 0.15
 """Standard deviation of its log rate: a look of half a second, in which others may have had a core."""
+RUNG_NOISE = 0.03
+"""Standard deviation of the log rate of workers that have served another batch size, beside that of their trial."""
 DISTURBED = 0.15
 """Cores that others take more than in the quietest trial of the same settings, above which a trial does not count."""
 
@@ -106,7 +108,8 @@ def predict(
     observed = observe(records, probe)
     if len(observed) < LEAST_MEASURED:
         return _nothing(f"it takes {LEAST_MEASURED} measured configurations to check it, not {len(observed)}")
-    fitted = fit_to(observed, probe=probe, plan=plan, environment=environment)
+    rungs = observe_rungs(observed, records, probe)
+    fitted = fit_to(observed, probe=probe, plan=plan, environment=environment, rungs=rungs)
     groups = tuple(dict.fromkeys(group_of(config) for config in configs))
     # What is predicted is the machine as it was in the sweep, with what others took of it.
     whole = environment.usable_cpus >= environment.logical_cpus
@@ -153,13 +156,22 @@ def _nothing(note: str) -> Prediction:
     return Prediction(model=Model(note=note), rates={})
 
 
-def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: Environment) -> Fit:
-    """Return the costs that explain what was measured, beginning with what the probe saw."""
+def fit_to(
+    observed: Observed,
+    *,
+    probe: Probe,
+    plan: SweepPlan,
+    environment: Environment,
+    rungs: Observed | None = None,
+) -> Fit:
+    """Return the costs that explain what was measured, of ``observe_rungs`` too, beginning with what the probe saw."""
     told = bool(observed.points.taken_cores.any())
     if environment.usable_cpus < environment.logical_cpus:
         # What others do on CPUs that are not ours takes nothing from us.
         points = replace(observed.points, taken_cores=np.zeros(len(observed)))
         observed, told = replace(observed, points=points), False
+        if rungs is not None:
+            rungs = replace(rungs, points=replace(rungs.points, taken_cores=np.zeros(len(rungs))))
     step = plan.consumer.step_seconds
     free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
     # What others had of the cores is either told by the trials or to be found out.
@@ -169,7 +181,9 @@ def fit_to(observed: Observed, *, probe: Probe, plan: SweepPlan, environment: En
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
     if observed.points.pinned.any():
         free.append(Prior(name="pin_seconds_per_byte", centre=2e-10, spread=1.0))
-    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), _probed(probe, step))
+    probed = _probed(probe, step)
+    known = probed.with_more(rungs) if probed is not None else rungs
+    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), known)
 
 
 def _probed(probe: Probe, step_seconds: float) -> Observed | None:
@@ -225,6 +239,38 @@ def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
         log_rate=np.array([levels[config] for config in configs]),
         noise=np.array([_noise(table[config], groups[config], pooled, probe) for config in configs]),
         cpu_seconds=np.array([_cpu_seconds(groups[config]) for config in configs]),
+    )
+
+
+def observe_rungs(observed: Observed, records: Sequence[TrialRecord], probe: Probe) -> Observed | None:
+    """Return what workers did with other batch sizes than their trial's, on its scale; None where none did.
+
+    A configuration that has had a trial of its own is known by that: a fit that is not to see it must not see this.
+
+    Args:
+        observed: Of ``observe``, from the same records.
+        records: Every trial.
+        probe: The data set.
+    """
+    quiet = quiet_trials(records)
+    levels = steady_contest(quiet, probe).levels
+    seen = [
+        (config, levels[record.config], record, rung)
+        for record in measured(quiet)
+        for rung in record.rungs
+        if (config := replace(record.config, batch_size=rung.batch_size)) not in levels
+    ]
+    if not seen:
+        return None
+    own = [math.log(steady_of(record) or 1.0) for _, _, record, _ in seen]
+    rates = [plain.fmean(map(math.log, rung.window_samples_per_second)) for *_, rung in seen]
+    cpu = [(rung.cpu_seconds or math.nan) / max(1, rung.samples_measured) for *_, rung in seen]
+    taken = np.array([taken_cores(record) or 0.0 for _, _, record, _ in seen])
+    return Observed(
+        points=_points([config for config, *_ in seen], probe, _own_batch_size(records), others=taken),
+        log_rate=np.array([level + rate - at for (_, level, *_), rate, at in zip(seen, rates, own, strict=True)]),
+        noise=np.full(len(seen), math.hypot(RUNG_NOISE, float(np.median(observed.noise)))),
+        cpu_seconds=np.array(cpu),
     )
 
 

@@ -12,7 +12,7 @@ import operator
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import Measurement, SweepPlan
@@ -28,6 +28,7 @@ from loadtune.record.results import (
     MemoryLimits,
     MemoryMeasurement,
     Probe,
+    Rung,
     SteadyMeasurement,
     TrialRecord,
 )
@@ -155,9 +156,23 @@ class _Actor:
         epochs = sum(epoch.seconds for epoch in steady.epochs)
         before = steady.first_batch_seconds + _priming(step, rate)
         pause = step.measurement.pause_seconds or 0.0
+        rungs = tuple(self._rung(step, size) for size in step.ladder)
         took = TRIAL_SECONDS + before + steady.measured_seconds + min(pause, _filling(step, rate)) + epochs
+        took += sum(rung.seconds for rung in rungs)
         self.seconds += took
-        self.records.append(self._record(step, steady, took))
+        self.records.append(replace(self._record(step, steady, took), rungs=rungs))
+
+    def _rung(self, step: Step, size: int) -> Rung:
+        """Return what the same workers may do with another batch size."""
+        other = replace(step, config=replace(step.config, batch_size=size))
+        rate = self._rate(other.config)
+        seen = self._steady(other, rate)
+        return Rung(
+            batch_size=size,
+            seconds=_priming(other, rate) + seen.measured_seconds,
+            window_samples_per_second=seen.window_samples_per_second,
+            samples_measured=seen.samples_measured,
+        )
 
     def _rate(self, config: LoaderConfig) -> float:
         """Return the samples per second that the probe's figures give."""

@@ -42,6 +42,8 @@ class Step:
     measurement: Measurement
     one_thread: bool = False
     """Whether libraries are held to one thread in each of its processes."""
+    ladder: tuple[int, ...] = ()
+    """Smaller batch sizes that its workers are given too."""
 
 
 def next_step(
@@ -128,9 +130,21 @@ def leader(records: Sequence[TrialRecord]) -> tuple[LoaderConfig, float] | None:
 def _screen(state: State, seconds: float) -> Step | None:
     for group in _waiting(state):
         step = first_step(group, state.plan)
+        climbing = _climbing(state, step)
+        if _fits(state, climbing, seconds):
+            return climbing
         if _ran(state) < FIRST_TRIALS or _fits(state, step, seconds):
             return step
     return None
+
+
+def _climbing(state: State, step: Step) -> Step:
+    """Return the step with the batch sizes that its workers are given too, where others would start slowly."""
+    if state.plan.search != "adaptive":
+        return step
+    from loadtune.judge.search import adaptive  # noqa: PLC0415 - as in `searcher`
+
+    return replace(step, ladder=adaptive.ladder(state, step.config))
 
 
 def _waiting(state: State) -> Iterable[Group]:
@@ -252,4 +266,5 @@ def _step(group: Group, block: int, phase: Phase, measurement: Measurement) -> S
 
 
 def _fits(state: State, step: Step, seconds: float) -> bool:
-    return costs.expected_seconds(step.config, step.measurement, state.records, state.probe) <= seconds
+    climbing = len(step.ladder) * costs.rung_seconds(step.measurement)
+    return costs.expected_seconds(step.config, step.measurement, state.records, state.probe) + climbing <= seconds

@@ -41,12 +41,12 @@ class EndlessBatches:
 
     Args:
         draw: Gives the indices of a pass by its number, from 0.
-        batch_size: Indices a batch.
+        batch_size: Indices a batch; another one counts from the next batch on.
     """
 
     def __init__(self, draw: Callable[[int], Iterable[Any]], batch_size: int) -> None:
         self._draw = draw
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self.asked: deque[int] = deque()
         """Sizes of the batches that were asked for and not yet taken, oldest first."""
         self.given = Given()
@@ -55,7 +55,7 @@ class EndlessBatches:
         batch: list[Any] = []
         for index in _endless(self._draw):
             batch.append(index)
-            if len(batch) == self._batch_size:
+            if len(batch) >= self.batch_size:
                 self.asked.append(len(batch))
                 yield self.given.note(batch)
                 batch = []
@@ -219,6 +219,7 @@ class Stream:
         self._constant: int | None = None
         self._iterator: Any = None
         self._gave = False
+        self._in_order = config.in_order
         self._pid = os.getpid()
         self._handler: Any = signal.SIG_DFL
         self.loader: Any = self._build(source, config, seed)
@@ -296,6 +297,18 @@ class Stream:
     def worker_pids(self) -> list[int]:
         """Return the process ids of the workers."""
         return [worker.pid for worker in getattr(self._iterator, "_workers", ())]
+
+    def resize(self, batch_size: int) -> bool:
+        """Ask the workers for batches of another size from now on; return whether that can be had.
+
+        What was asked for before comes first. Where the data set or the user's own sampler forms the batches, or they
+        come in any order, they cannot be told apart.
+        """
+        sampler = getattr(self.loader, "batch_sampler", None)
+        if not isinstance(sampler, EndlessBatches) or not self._in_order:
+            return False
+        sampler.batch_size = batch_size
+        return True
 
     def ready_batches(self) -> int | None:
         """Return how many batches are made and not yet taken; None without workers, and where nobody can tell.

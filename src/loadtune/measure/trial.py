@@ -2,7 +2,8 @@
 
 The order is: start-up and first batch · priming · where growth is asked for, a look from outside at the memory while
 batches go on · windows, with another such look in the middle, in the time of none of them · where memory is asked for,
-a look while the consumer pauses and the queue fills · whole epochs where they are short.
+a look while the consumer pauses and the queue fills · the same workers with smaller batches, where these are asked
+for · whole epochs where they are short.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -32,7 +33,7 @@ from loadtune.measure.stream import END, Stream, epoch_loader, next_batch
 from loadtune.measure.witness import Beats
 from loadtune.measure.worker_deaths import settled
 from loadtune.record.failure import Aftermath
-from loadtune.record.results import WAIT_SHARES, EpochMeasurement, SteadyMeasurement
+from loadtune.record.results import WAIT_SHARES, EpochMeasurement, Rung, SteadyMeasurement
 from loadtune.workloads.source import Source
 
 QUEUE_FILL_MARGIN = 1.2
@@ -114,8 +115,8 @@ class _Loop:
         return self.taken.ended[-1] - before
 
 
-def run_trial(source: Source, request: TrialRequest, observer: Observer) -> SteadyMeasurement:
-    """Return what one loader did, measured in this process.
+def run_trial(source: Source, request: TrialRequest, observer: Observer) -> tuple[SteadyMeasurement, tuple[Rung, ...]]:
+    """Return what one loader did, measured in this process, and what its workers did with smaller batches.
 
     Raises:
         Exception: Whatever the user's data set or torch raises.
@@ -133,6 +134,8 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     loop = _Loop(stream, consumer, observer.beats)
     try:
         windows = settled(partial(_run_windows, source, request, loop, observer))
+        last_bytes = count_bytes(consumer.held)
+        rungs = settled(lambda: tuple(_ladder(request, stream, consumer, observer)))
     except Exception as error:
         _tell(error, observer, stream.iterator, consumer)
         raise
@@ -142,7 +145,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     measured = _measured(loop, windows, plan)
     measured = replace(
         measured,
-        bytes_per_batch=count_bytes(consumer.held) * measured.samples_per_batch / loop.taken.samples[-1],
+        bytes_per_batch=last_bytes * measured.samples_per_batch / loop.taken.samples[-1],
         gpu_reserved_peak_bytes=accelerator.reserved_peak_bytes(request.consumer.device),
         start_method=_start_method(stream, config),
         reshuffled_passes=not stream.restarts,
@@ -157,7 +160,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> Stea
     )
     epochs = partial(_short_epochs, source, request, measured, stream, consumer=consumer, beats=observer.beats)
     try:
-        return replace(measured, epochs=settled(epochs))
+        return replace(measured, epochs=settled(epochs)), rungs
     except Exception as error:
         _tell(error, observer, None, consumer)
         raise
@@ -343,6 +346,40 @@ def _pause(loop: _Loop, config: LoaderConfig, longest: float, observer: Observer
     heap.note()
     observer.look(len(ended))
     observer.wait()
+
+
+def _ladder(request: TrialRequest, stream: Stream, consumer: Consumer, observer: Observer) -> Iterator[Rung]:
+    """Yield what the same workers do with smaller batches, the largest first.
+
+    They need no more memory than the trial did, so that what fails here would fail in a longer trial too.
+    """
+    for size in sorted(request.ladder, reverse=True):
+        if not stream.resize(size):
+            return
+        yield _rung(size, request, _Loop(stream, consumer, observer.beats), observer)
+
+
+def _rung(size: int, request: TrialRequest, loop: _Loop, observer: Observer) -> Rung:
+    """Take what was asked for before, prime, and measure as the trial was measured; its memory is not looked at."""
+    began = time.perf_counter()
+    config, plan = request.config, replace(request.measurement, look_early=False)
+    loop.take(config.batches_in_flight)
+    loop = _Loop(loop.stream, loop.consumer, observer.beats)
+    loop.take(1)
+    _prime(loop, config, plan, observer)
+    primed, workers = len(loop.taken.ended), loop.stream.worker_pids()
+    cpu_before = cpu_seconds(workers)
+    rounds = steady.as_made(_measure_rounds(loop, max(1, config.num_workers), plan, None, observer))
+    cpu_after = cpu_seconds(workers)
+    measured = _summarise(loop.taken, rounds, plan, primed)
+    ours = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
+    return Rung(
+        batch_size=size,
+        seconds=time.perf_counter() - began,
+        window_samples_per_second=measured.window_samples_per_second,
+        samples_measured=measured.samples_measured,
+        cpu_seconds=_share(ours, measured.samples_measured, sum(one.samples for one in rounds)),
+    )
 
 
 def _summarise(taken: _Taken, rounds: Sequence[Round], plan: Measurement, primed: int) -> SteadyMeasurement:

@@ -92,6 +92,19 @@ class SteadyMeasurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """What the workers of a trial did with a smaller batch size, after the trial's own windows: for the model alone."""
+
+    batch_size: int
+    seconds: float
+    """From asking for the first such batch to the end of the windows."""
+    window_samples_per_second: tuple[float, ...]
+    samples_measured: int
+    cpu_seconds: float | None = None
+    """Processor time of the loader's process tree during the windows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryLook:
     """Memory of a trial at one moment. The last four sizes leave out batches in shared memory, and pages of files."""
 
@@ -222,6 +235,8 @@ class TrialRecord:
     seconds: float
     """What the trial cost, from request to cleared away."""
     steady: SteadyMeasurement | None = None
+    rungs: tuple[Rung, ...] = ()
+    """Smaller batch sizes that its workers were given too; they speak for no configuration."""
     memory: MemoryMeasurement = field(default_factory=MemoryMeasurement)
     isolation: Literal["fork", "fresh"] = "fork"
     """Whether the trial's process was forked from the host or started anew."""

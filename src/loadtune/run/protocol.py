@@ -12,7 +12,7 @@ from loadtune.describe.plan import Consumer, TrialRequest
 from loadtune.record.batch_size import StepMeasurement, StepRequest
 from loadtune.record.failure import Aftermath, Alone
 from loadtune.record.noise_scale import Gradients
-from loadtune.record.results import Probe, SteadyMeasurement
+from loadtune.record.results import Probe, Rung, SteadyMeasurement
 from loadtune.units import as_utf8
 
 MAX_MESSAGE_BYTES = 1 << 18
@@ -106,6 +106,7 @@ class Measured(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """From the trial's process: what it measured."""
 
     steady: SteadyMeasurement
+    rungs: tuple[Rung, ...] = ()
 
 
 class Raised(msgspec.Struct, tag=True, frozen=True, kw_only=True):

@@ -117,6 +117,7 @@ class Supervisor:
             started_at=started_at,
             seconds=self._clock() - began,
             steady=outcome if isinstance(outcome, SteadyMeasurement) else None,
+            rungs=trial.rungs if trial else (),
             memory=trial.memory() if trial else MemoryMeasurement(),
             isolation=self.probe.isolation,
             throttled_seconds=cgroups.throttled_between(throttling, cgroups.throttling(self._root)),

@@ -375,6 +375,7 @@ class _Loop:
             # All of a block draw the same samples; another block draws others.
             seed=(self._plan.seed * 1_000_003 + step.block) % 2**62,
             one_thread=step.one_thread,
+            ladder=step.ladder,
         )
 
     def _progress(self) -> Progress:

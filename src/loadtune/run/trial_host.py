@@ -335,11 +335,11 @@ def _run(channel: Channel, source: Source, setup: Setup, message: RunTrial) -> N
     page_cache.begin(setup.notes)
     observer = _AskingObserver(channel, witness.beats(setup.beats))
     try:
-        measured = run_trial(source, message.request, observer)
+        measured, rungs = run_trial(source, message.request, observer)
     except BaseException as error:  # noqa: BLE001 - whatever a data set raises is a result
         observer.tell(error)
     else:
-        channel.send(Measured(steady=measured))
+        channel.send(Measured(steady=measured, rungs=rungs))
 
 
 def _replay(channel: Channel, source: Source, message: Replay) -> None:

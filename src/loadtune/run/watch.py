@@ -12,7 +12,15 @@ from pathlib import Path
 from loadtune.describe.config import LoaderConfig
 from loadtune.describe.plan import TrialRequest
 from loadtune.record.failure import Failure, FailureEvidence
-from loadtune.record.results import Affinity, LeftBehind, MemoryLook, MemoryMeasurement, Probe, SteadyMeasurement
+from loadtune.record.results import (
+    Affinity,
+    LeftBehind,
+    MemoryLook,
+    MemoryMeasurement,
+    Probe,
+    Rung,
+    SteadyMeasurement,
+)
 from loadtune.run import affinity, memory, postmortem, stands
 from loadtune.run.descriptors import OpenFiles
 from loadtune.run.gpu import DeviceMemory
@@ -168,6 +176,7 @@ class RunningTrial:
         self.affinity: Affinity | None = None
         self.stderr_tail = ""
         self.left_behind: LeftBehind | None = None
+        self.rungs: tuple[Rung, ...] = ()
 
     @property
     def evidence(self) -> FailureEvidence | None:
@@ -247,7 +256,7 @@ class RunningTrial:
                 self._host.channel.send(Looked())
         elif isinstance(message, Measured):
             self.threads.end()
-            self._outcome = message.steady
+            self._outcome, self.rungs = message.steady, message.rungs
         elif isinstance(message, Raised):
             heard = self._host.take_stderr()
             self.stderr_tail = "\n".join(part for part in (message.traceback_tail, heard) if part)

@@ -17,6 +17,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.costs import screen_measurement, unseen_seconds
 from loadtune.judge.lean import leanest
 from loadtune.judge.search import bracket, candidates, fed, variants
+from loadtune.judge.search import ladder as slow_starts
 from loadtune.judge.search.forecast import forecast
 from loadtune.judge.search.pool import Pool, pool_of, reachable
 from loadtune.judge.search.seeds import beyond_the_grid, seeds
@@ -50,6 +51,12 @@ def next_group(state: State) -> Group | None:
     if config is None:
         return None
     return state.group(config) if config == state.probe.baseline.steady else pool.group(config)
+
+
+def ladder(state: State, config: LoaderConfig) -> tuple[int, ...]:
+    """Return the smaller batch sizes that a first trial measures with the same workers (``ladder``)."""
+    pool = pool_of(state.configs)
+    return () if len(pool.groups) <= SMALL or variants.is_variant(config, pool) else slow_starts.ladder(state, config)
 
 
 def is_fed(state: State) -> bool:
@@ -91,7 +98,7 @@ def _starters(state: State, pool: Pool) -> list[LoaderConfig]:
     if not able:
         return []
     cores = state.environment.usable_cpus if state.environment is not None else state.usable_cpus or 1.0
-    found = list(seeds(able, cores))
+    found = slow_starts.without_rungs(seeds(able, cores), state)
     ahead = beyond_the_grid(able, cores, state.probe) if state.workers_open_ended else None
     if ahead is not None and ahead not in refused:
         found.insert(AHEAD_PLACE, ahead)

@@ -17,7 +17,7 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.capacity import FloatArray, Points, epoch_seconds, points, service_seconds
 from loadtune.judge.evidence import measured, steady_table
 from loadtune.judge.fit import Fit
-from loadtune.judge.prediction import fit_to, observe
+from loadtune.judge.prediction import fit_to, observe, observe_rungs
 from loadtune.judge.search.standing import Standing
 from loadtune.judge.state import State
 from loadtune.judge.statistics import student_t
@@ -69,7 +69,13 @@ def forecast(
     known = tuple(config for config in seen if config in standing)
     if len(known) < LEAST_MEASURED:
         return None
-    fitted = fit_to(observed, probe=state.probe, plan=state.plan, environment=state.environment)
+    fitted = fit_to(
+        observed,
+        probe=state.probe,
+        plan=state.plan,
+        environment=state.environment,
+        rungs=observe_rungs(observed, state.records, state.probe),
+    )
     everything = (*configs, *known)
     prior, own = _model(fitted, everything, state)
     noise = observed.noise[[seen.index(config) for config in known]]
