@@ -17,7 +17,7 @@ from loadtune.judge.findings import with_one_budget
 from loadtune.judge.lack import by_cause, lack
 from loadtune.judge.verdict import conclude
 from loadtune.record.failure import Alone, FailureEvidence
-from loadtune.record.results import Environment, Finding, MemoryLimits, Probe, RunResult, TrialRecord
+from loadtune.record.results import Environment, Feeding, Finding, MemoryLimits, Probe, RunResult, TrialRecord
 from loadtune.show.leaders import marks
 from loadtune.show.summary import gain_number, gain_sentence
 from loadtune.units import Size
@@ -726,6 +726,17 @@ def test_a_rate_that_still_rises_at_the_most_workers_is_said() -> None:
     assert found(concluded(flat), "LT035") is None
     more = (*GRID, LoaderConfig(batch_size=64, num_workers=3))
     assert found(concluded(rising, configs=more), "LT035") is None
+
+
+@pytest.mark.parametrize(("cached", "told"), [(4100.0, False), (8000.0, True)])
+def test_where_the_step_hardly_waits_no_more_workers_are_advised(cached: float, *, told: bool) -> None:
+    """At 4,000 samples/s of a step that takes 4,100 from memory there is nothing to win; of one that takes 8,000, half."""
+    rising = verified(
+        {BASE: (1000.0, 1001.0, 1002.0), GRID[1]: (2000.0, 2003.0, 1999.0), GRID[2]: (4000.0, 4005.0, 3998.0)}
+    )
+    fed = Feeding(wait_share=0.02, step_share=0.98, cached_samples_per_second=cached)
+    behind = [replace(one, steady=replace(one.steady, feeding=fed)) for one in rising if one.steady is not None]
+    assert (found(concluded(behind), "LT035") is not None) is told
 
 
 def test_a_baseline_over_a_limit_is_not_said_to_have_been_left_out() -> None:

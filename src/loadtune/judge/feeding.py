@@ -39,6 +39,13 @@ def limit_of(*, headspace_share: float, wait_share: float, on_device: bool) -> L
     return "transfer-bound" if on_device else "main-thread-bound"
 
 
+def hardly_waits(records: Sequence[TrialRecord], row: TrialResult) -> bool:
+    """Return whether no loader makes the step of a row faster by ``LEAST_HEADSPACE``; False where there is none."""
+    cached = cached_rate(records, row.config.batch_size)
+    rate = row.samples_per_second
+    return cached is not None and rate is not None and headspace(rate, cached) < LEAST_HEADSPACE
+
+
 def finding(records: Sequence[TrialRecord], row: TrialResult | None, *, on_device: bool) -> Finding | None:
     """Return how well the chosen configuration feeds the step; None where there was no step.
 

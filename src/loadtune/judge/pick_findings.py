@@ -7,7 +7,8 @@ import math
 from loadtune.judge.barred import barred
 from loadtune.judge.case import Case
 from loadtune.judge.choose import is_open, judged_rate
-from loadtune.judge.evidence import FAILED
+from loadtune.judge.evidence import FAILED, speaking
+from loadtune.judge.feeding import hardly_waits
 from loadtune.judge.reasons import baseline_name, counted, difference_words, label, none_faster, others
 from loadtune.judge.unique import is_repeating
 from loadtune.record.results import Finding, Interval, Severity, TrialResult
@@ -77,9 +78,14 @@ def _may_be_beaten(case: Case) -> bool:
 
 
 def at_the_edge(case: Case) -> Finding | None:
-    """Return LT035 where the choice has the most workers of all rows, and is told from every row with fewer."""
+    """Return LT035 where the choice has the most workers of all rows, and is told from every row with fewer.
+
+    Not where the step hardly waits: there is nothing left for more of them to win.
+    """
     row = case.row(case.choice.chosen)
     if row is None or row.num_workers < max(other.num_workers for other in case.choice.rows):
+        return None
+    if hardly_waits(speaking(case.records), row):
         return None
     fewer = [
         other
