@@ -730,7 +730,7 @@ def test_a_rate_that_still_rises_at_the_most_workers_is_said() -> None:
 
 @pytest.mark.parametrize(("cached", "told"), [(4100.0, False), (8000.0, True)])
 def test_where_the_step_hardly_waits_no_more_workers_are_advised(cached: float, *, told: bool) -> None:
-    """At 4,000 samples/s of a step that takes 4,100 from memory there is nothing to win; of one that takes 8,000, half."""
+    """At 4,000 samples/s of a step that takes 4,100 from memory nothing is to win; of one that takes 8,000, half is."""
     rising = verified(
         {BASE: (1000.0, 1001.0, 1002.0), GRID[1]: (2000.0, 2003.0, 1999.0), GRID[2]: (4000.0, 4005.0, 3998.0)}
     )
