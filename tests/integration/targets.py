@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
 import loadtune
 
@@ -230,6 +230,23 @@ def unspeakable() -> Unspeakable:
 
 def strays(seconds: str) -> Strays:
     return Strays(seconds)
+
+
+class SlowlyCollated:
+    """Takes 40 ms to put a batch together, however many samples it has; batches of four raise, where asked to."""
+
+    def __init__(self, *, refuses_four: bool) -> None:
+        self._refuses_four = refuses_four
+
+    def __call__(self, samples: list[Any]) -> Any:
+        if self._refuses_four and len(samples) == 4:
+            raise ValueError("four samples are no batch")
+        time.sleep(0.04)
+        return default_collate(samples)
+
+
+def slowly_collated(refuses_four: str = "no") -> loadtune.Workload:
+    return loadtune.Workload(dataset=Sleeping(), collate_fn=SlowlyCollated(refuses_four=refuses_four == "yes"))
 
 
 def sleeping() -> Sleeping:

@@ -165,10 +165,10 @@ class Machine:
         """Measure another batch size with the same workers: what the trial is off by, it is off by too."""
         rate = math.log(self.rate(replace(step.config, batch_size=size))) + shared
         windows = tuple(math.exp(rate + self.random.gauss(0, self.window_sd)) for _ in range(2))
-        self.elapsed += 1.5
+        self.elapsed += 2.0
         return Rung(
             batch_size=size,
-            seconds=1.5,
+            seconds=2.0,
             window_samples_per_second=windows,
             samples_measured=round(sum(windows) / 2),
         )

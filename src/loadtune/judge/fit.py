@@ -127,7 +127,22 @@ class Fit:
         return Predicted(rate=np.exp(log_rate), low=np.exp(log_rate - half), high=np.exp(log_rate + half))
 
 
-def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs, known: Observed | None = None) -> Fit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What was measured beside the entries that are to be predicted, each in the trial of one of them."""
+
+    entries: Observed
+    of: tuple[int, ...]
+    """The place among the observed of that one: a fit that does not see it does not see what was beside it."""
+
+
+def fit(
+    observed: Observed,
+    priors: Sequence[Prior],
+    fixed: Costs,
+    known: Observed | None = None,
+    beside: Beside | None = None,
+) -> Fit:
     """Return the costs that explain what was measured, with their uncertainty and the errors of unseen entries.
 
     Args:
@@ -135,24 +150,28 @@ def fit(observed: Observed, priors: Sequence[Prior], fixed: Costs, known: Observ
         priors: Of the costs that are free.
         fixed: The other ones.
         known: What counts as measured in every fit and is not itself to be predicted, such as what the probe saw.
+        beside: What is not to be predicted either, and is seen with an entry or not at all.
     """
     priors = tuple(priors)
     # It begins with wide noise, so that no part of the rates holds the costs where they happen to explain it alone.
-    wide = _with_noise(observed.with_more(known), WIDE_NOISE)
+    with_beside = observed.with_more(beside.entries if beside is not None else None)
+    wide = _with_noise(with_beside.with_more(known), WIDE_NOISE)
     found = _solve(wide, priors, fixed, _starts(priors))
     place = found.place[np.argmin(found.cost)]
     for _ in range(REFITS):
         # What the model leaves over is noise to it: the costs are as uncertain as that makes them.
         left = np.abs(_log_rates(priors, fixed, place[None, :], observed.points)[0] - observed.log_rate)
-        noisy = _with_noise(observed, 1.4826 * float(np.median(left)))
+        noisy = _with_noise(with_beside, 1.4826 * float(np.median(left)))
         found = _solve(noisy.with_more(known), priors, fixed, place[None, :])
         place = found.place[0]
+    own = tuple(range(len(observed)))
+    of = own if beside is None else (*own, *beside.of)
     return Fit(
         costs=_costs(priors, fixed, place),
         priors=priors,
         place=place,
         covariance=found.covariance[0],
-        errors=_unseen_errors(noisy, priors, fixed, place, known),
+        errors=_unseen_errors(noisy, priors, fixed, place, known=known, of=of),
     )
 
 
@@ -206,15 +225,30 @@ def _solve(
 
 
 def _unseen_errors(
-    observed: Observed, priors: tuple[Prior, ...], fixed: Costs, start: FloatArray, known: Observed | None
+    observed: Observed,
+    priors: tuple[Prior, ...],
+    fixed: Costs,
+    start: FloatArray,
+    *,
+    known: Observed | None,
+    of: Sequence[int],
 ) -> FloatArray:
-    """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``."""
-    everything, count = observed.with_more(known), len(observed)
+    """Return the log errors of entries by fits to the others, in ``FOLDS`` parts at most, each begun at ``start``.
+
+    Args:
+        observed: The entries, and behind them what was beside some.
+        priors: Of the costs that are free.
+        fixed: The others.
+        start: Where each fit begins.
+        known: What each fit sees.
+        of: For each of ``observed`` the entry that it belongs to: itself, or the one that it was beside.
+    """
+    everything, count = observed.with_more(known), max(of) + 1
     folds = np.arange(min(FOLDS, count))
-    seen = np.arange(len(everything)) % FOLDS != folds[:, None]
-    seen[:, count:] = True
+    seen = np.ones((len(folds), len(everything)), dtype=np.bool_)
+    seen[:, : len(of)] = np.array(of) % FOLDS != folds[:, None]
     places = _solve(everything, priors, fixed, np.tile(start, (len(folds), 1)), seen).place
     found = _log_rates(priors, fixed, places, observed.points)
     entries = np.arange(count)
-    errors: FloatArray = found[entries % FOLDS, entries] - observed.log_rate
+    errors: FloatArray = found[entries % FOLDS, entries] - observed.log_rate[:count]
     return errors

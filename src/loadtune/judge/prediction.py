@@ -14,10 +14,10 @@ from loadtune.describe.plan import SweepPlan
 from loadtune.judge.capacity import Costs, FloatArray, Points, capacity, points
 from loadtune.judge.contest import steady_contest
 from loadtune.judge.evidence import by_group, group_of, measured, steady_of, steady_table, taken_cores
-from loadtune.judge.fit import LEAST_NOISE, Fit, Observed, Prior, fit
+from loadtune.judge.fit import LEAST_NOISE, Beside, Fit, Observed, Prior, fit
 from loadtune.judge.statistics import Repeat
 from loadtune.judge.unique import unique_share
-from loadtune.record.results import Environment, Interval, Model, Probe, TrialRecord, TrialResult
+from loadtune.record.results import Environment, Interval, Model, Probe, Rung, TrialRecord, TrialResult
 from loadtune.units import format_share
 
 LEAST_MEASURED = 5
@@ -162,7 +162,7 @@ def fit_to(
     probe: Probe,
     plan: SweepPlan,
     environment: Environment,
-    rungs: Observed | None = None,
+    rungs: Beside | None = None,
 ) -> Fit:
     """Return the costs that explain what was measured, of ``observe_rungs`` too, beginning with what the probe saw."""
     told = bool(observed.points.taken_cores.any())
@@ -171,7 +171,8 @@ def fit_to(
         points = replace(observed.points, taken_cores=np.zeros(len(observed)))
         observed, told = replace(observed, points=points), False
         if rungs is not None:
-            rungs = replace(rungs, points=replace(rungs.points, taken_cores=np.zeros(len(rungs))))
+            none_taken = replace(rungs.entries.points, taken_cores=np.zeros(len(rungs.entries)))
+            rungs = replace(rungs, entries=replace(rungs.entries, points=none_taken))
     step = plan.consumer.step_seconds
     free = [*_sample_priors(observed, probe), _variation_prior(probe), *_GENERAL]
     # What others had of the cores is either told by the trials or to be found out.
@@ -181,9 +182,7 @@ def fit_to(
         free.append(Prior(name="consumer_seconds_per_batch", centre=step, spread=0.05))
     if observed.points.pinned.any():
         free.append(Prior(name="pin_seconds_per_byte", centre=2e-10, spread=1.0))
-    probed = _probed(probe, step)
-    known = probed.with_more(rungs) if probed is not None else rungs
-    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), known)
+    return fit(observed, free, Costs(cpu_seconds_per_sample=1.0), _probed(probe, step), rungs)
 
 
 def _probed(probe: Probe, step_seconds: float) -> Observed | None:
@@ -242,10 +241,10 @@ def observe(records: Sequence[TrialRecord], probe: Probe) -> Observed:
     )
 
 
-def observe_rungs(observed: Observed, records: Sequence[TrialRecord], probe: Probe) -> Observed | None:
+def observe_rungs(observed: Observed, records: Sequence[TrialRecord], probe: Probe) -> Beside | None:
     """Return what workers did with other batch sizes than their trial's, on its scale; None where none did.
 
-    A configuration that has had a trial of its own is known by that: a fit that is not to see it must not see this.
+    A configuration that has had a trial of its own is known by that.
 
     Args:
         observed: Of ``observe``, from the same records.
@@ -254,24 +253,29 @@ def observe_rungs(observed: Observed, records: Sequence[TrialRecord], probe: Pro
     """
     quiet = quiet_trials(records)
     levels = steady_contest(quiet, probe).levels
+    places = {config: place for place, config in enumerate(one for one in by_group(records) if one in levels)}
     seen = [
-        (config, levels[record.config], record, rung)
+        (config, record, rung)
         for record in measured(quiet)
         for rung in record.rungs
         if (config := replace(record.config, batch_size=rung.batch_size)) not in levels
+        and min(rung.window_samples_per_second, default=0.0) > 0
     ]
     if not seen:
         return None
-    own = [math.log(steady_of(record) or 1.0) for _, _, record, _ in seen]
-    rates = [plain.fmean(map(math.log, rung.window_samples_per_second)) for *_, rung in seen]
-    cpu = [(rung.cpu_seconds or math.nan) / max(1, rung.samples_measured) for *_, rung in seen]
-    taken = np.array([taken_cores(record) or 0.0 for _, _, record, _ in seen])
-    return Observed(
+    taken = np.array([taken_cores(record) or 0.0 for _, record, _ in seen])
+    entries = Observed(
         points=_points([config for config, *_ in seen], probe, _own_batch_size(records), others=taken),
-        log_rate=np.array([level + rate - at for (_, level, *_), rate, at in zip(seen, rates, own, strict=True)]),
+        log_rate=np.array([levels[record.config] + _over_its_trial(rung, record) for _, record, rung in seen]),
         noise=np.full(len(seen), math.hypot(RUNG_NOISE, float(np.median(observed.noise)))),
-        cpu_seconds=np.array(cpu),
+        cpu_seconds=np.array([(rung.cpu_seconds or math.nan) / max(1, rung.samples_measured) for *_, rung in seen]),
     )
+    return Beside(entries=entries, of=tuple(places[record.config] for _, record, _ in seen))
+
+
+def _over_its_trial(rung: Rung, record: TrialRecord) -> float:
+    """Return the logarithm of a rung's rate over that of the trial whose workers it had."""
+    return plain.fmean(map(math.log, rung.window_samples_per_second)) - math.log(steady_of(record) or 1.0)
 
 
 def quiet_trials(records: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -40,7 +40,7 @@ TRIAL_SECONDS = 0.12
 UNKNOWN_SAMPLE_SECONDS = 1e-3
 TRIAL_NOISE, WINDOW_NOISE = 0.03, 0.03
 """Standard deviations of a log rate, between trials and between windows: what a machine shows that others use too."""
-LEAST_NOISE = 0.1
+EVEN = 0.1
 """Share of that noise which stays where a simulated step, not the loader, decides the rate."""
 MOST_TRIALS = 2000
 
@@ -192,7 +192,7 @@ class _Actor:
         length = max(step.measurement.window_seconds, one_round)
         count = max(2, round(step.measurement.max_seconds / length))
         feeding = self._feeding(size, rate)
-        calm = 1.0 if feeding is None else max(LEAST_NOISE, feeding.wait_share)  # a step that waits for nothing is even
+        calm = 1.0 if feeding is None else max(EVEN, feeding.wait_share)  # a step that waits for nothing is even
         level = rate * math.exp(self._random.gauss(0, calm * TRIAL_NOISE))
         rates = tuple(level * math.exp(self._random.gauss(0, calm * WINDOW_NOISE)) for _ in range(count))
         start = config.num_workers * WORKER_START_SECONDS[_method(config, self._probe)]
@@ -217,7 +217,7 @@ class _Actor:
     def _feeding(self, size: float, rate: float) -> Feeding | None:
         """Return how the step is fed; what a training step of the user's takes is not known before it ran."""
         seconds = self._plan.consumer.step_seconds
-        if not seconds:
+        if not seconds or not self._probe.batch_size_is_swept:
             return None
         busy = min(1.0, rate * seconds / size)
         return Feeding(wait_share=1 - busy, step_share=busy, cached_samples_per_second=size / seconds)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from loadtune.describe.plan import TrialRequest
 from loadtune.measure.consumer import Consumer
@@ -25,21 +27,28 @@ def cached_rate(source: Source, request: TrialRequest, consumer: Consumer) -> fl
     no step, where it was measured in an earlier trial, or where the loader alone forms the batches.
     """
     size = request.config.batch_size
-    if not consumer.is_training or request.phase != "screen" or size is None or source.workload is None:
+    if not consumer.is_training or request.phase != "screen" or size is None:
         return None
     if request.consumer.step is None:
         return size / request.consumer.step_seconds  # known, a copy to the device left out
+    if source.workload is None:
+        return None
     batch = batches_of(source, seed=request.seed, seconds=LOOK_SECONDS).make(size, False)
     for _ in range(WARM_UP):
         consumer.take(batch)
     consumer.synchronise()
-    began, steps, seconds = time.perf_counter(), 0, 0.0
-    while steps < WARM_UP or seconds < CACHED_SECONDS:
+    alone = _timed(consumer, batch, WARM_UP)
+    steps = max(WARM_UP, math.ceil(WARM_UP * CACHED_SECONDS / alone))
+    return steps * size / _timed(consumer, batch, steps)
+
+
+def _timed(consumer: Consumer, batch: Any, steps: int) -> float:
+    """Return the seconds of some steps, which a device may work off behind the host as it does in a training."""
+    began = time.perf_counter()
+    for _ in range(steps):
         consumer.take(batch)
-        consumer.synchronise()
-        steps += 1
-        seconds = time.perf_counter() - began
-    return steps * size / seconds
+    consumer.synchronise()
+    return time.perf_counter() - began
 
 
 def feeding(

@@ -34,8 +34,12 @@ from loadtune.measure.witness import Beats
 from loadtune.measure.worker_deaths import settled
 from loadtune.record.failure import Aftermath
 from loadtune.record.results import WAIT_SHARES, EpochMeasurement, Rung, SteadyMeasurement
+from loadtune.units import words_of
 from loadtune.workloads.source import Source
 
+RUNG_TIMES = 1.0
+"""A smaller batch size is measured too where the batches ahead take no longer than so many times its windows."""
+LONGEST_REASON = 500
 QUEUE_FILL_MARGIN = 1.2
 """A pausing consumer waits this many times as long as the queue's batches took to come."""
 
@@ -87,6 +91,10 @@ class _Loop:
         self.consumer = consumer
         self.taken = _Taken(ended=[], waits=[], samples=[])
 
+    def anew(self) -> _Loop:
+        """Return a loop that goes on from here and has seen nothing."""
+        return _Loop(self.stream, self.consumer, self._beats)
+
     def take(self, count: int) -> None:
         """Take ``count`` batches. Nothing else happens here: this is the loop whose speed is reported."""
         taken, stream, consumer, clock = self.taken, self.stream, self.consumer, time.perf_counter
@@ -135,7 +143,7 @@ def run_trial(source: Source, request: TrialRequest, observer: Observer) -> tupl
     try:
         windows = settled(partial(_run_windows, source, request, loop, observer))
         last_bytes = count_bytes(consumer.held)
-        rungs = settled(lambda: tuple(_ladder(request, stream, consumer, observer)))
+        rungs = tuple(_ladder(request, loop, windows, observer))
     except Exception as error:
         _tell(error, observer, stream.iterator, consumer)
         raise
@@ -348,23 +356,39 @@ def _pause(loop: _Loop, config: LoaderConfig, longest: float, observer: Observer
     observer.wait()
 
 
-def _ladder(request: TrialRequest, stream: Stream, consumer: Consumer, observer: Observer) -> Iterator[Rung]:
+def _ladder(request: TrialRequest, loop: _Loop, windows: _Windows, observer: Observer) -> Iterator[Rung]:
     """Yield what the same workers do with smaller batches, the largest first.
 
-    They need no more memory than the trial did, so that what fails here would fail in a longer trial too.
+    What goes wrong there is no fault of the trial's own batch size, which has been measured: it ends the ladder, and is
+    kept. So does a rung that would take long, since the batches ahead are still of the size before.
     """
+    plan, before = request.measurement, request.config.batch_size or 1
+    rate = windows.made_samples / sum(one.seconds for one in windows.rounds)
     for size in sorted(request.ladder, reverse=True):
-        if not stream.resize(size):
+        ahead = request.config.batches_in_flight * before / rate
+        if ahead > RUNG_TIMES * (plan.priming_seconds + plan.max_seconds) or not loop.stream.resize(size):
             return
-        yield _rung(size, request, _Loop(stream, consumer, observer.beats), observer)
+        began = time.perf_counter()
+        try:
+            found = settled(partial(_rung, size, request, loop, observer))
+        except Exception as error:  # noqa: BLE001 - whatever a data set raises
+            yield Rung(batch_size=size, seconds=time.perf_counter() - began, failure_reason=_reason(error))
+            return
+        yield replace(found, seconds=time.perf_counter() - began)
+        before, rate = size, statistics.fmean(found.window_samples_per_second)
 
 
-def _rung(size: int, request: TrialRequest, loop: _Loop, observer: Observer) -> Rung:
+def _reason(error: Exception) -> str:
+    """Return what was raised, in a line; what a worker raised, torch puts behind its traceback."""
+    name, lines = type(error).__name__, words_of(error).strip().splitlines() or [""]
+    return (lines[-1] if lines[-1].startswith(name) else f"{name}: {lines[-1]}")[:LONGEST_REASON]
+
+
+def _rung(size: int, request: TrialRequest, before: _Loop, observer: Observer) -> Rung:
     """Take what was asked for before, prime, and measure as the trial was measured; its memory is not looked at."""
-    began = time.perf_counter()
     config, plan = request.config, replace(request.measurement, look_early=False)
-    loop.take(config.batches_in_flight)
-    loop = _Loop(loop.stream, loop.consumer, observer.beats)
+    before.anew().take(config.batches_in_flight)
+    loop = before.anew()
     loop.take(1)
     _prime(loop, config, plan, observer)
     primed, workers = len(loop.taken.ended), loop.stream.worker_pids()
@@ -375,7 +399,7 @@ def _rung(size: int, request: TrialRequest, loop: _Loop, observer: Observer) -> 
     ours = None if cpu_before is None or cpu_after is None else cpu_after - cpu_before
     return Rung(
         batch_size=size,
-        seconds=time.perf_counter() - began,
+        seconds=0.0,
         window_samples_per_second=measured.window_samples_per_second,
         samples_measured=measured.samples_measured,
         cpu_seconds=_share(ours, measured.samples_measured, sum(one.samples for one in rounds)),

@@ -98,10 +98,12 @@ class Rung:
     batch_size: int
     seconds: float
     """From asking for the first such batch to the end of the windows."""
-    window_samples_per_second: tuple[float, ...]
-    samples_measured: int
+    window_samples_per_second: tuple[float, ...] = ()
+    samples_measured: int = 0
     cpu_seconds: float | None = None
     """Processor time of the loader's process tree during the windows."""
+    failure_reason: str | None = None
+    """What went wrong; the trial had been measured by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

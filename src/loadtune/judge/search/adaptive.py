@@ -17,8 +17,8 @@ from loadtune.describe.config import LoaderConfig
 from loadtune.judge.costs import screen_measurement, unseen_seconds
 from loadtune.judge.lean import leanest
 from loadtune.judge.search import bracket, candidates, fed, variants
-from loadtune.judge.search import ladder as slow_starts
 from loadtune.judge.search.forecast import forecast
+from loadtune.judge.search.ladder import rungs_of, without_rungs
 from loadtune.judge.search.pool import Pool, pool_of, reachable
 from loadtune.judge.search.seeds import beyond_the_grid, seeds
 from loadtune.judge.search.standing import Standing, leading, standings
@@ -44,8 +44,8 @@ def next_group(state: State) -> Group | None:
         return lean
     standing = standings(state)
     best = fed.leader(state, pool, standing)
-    if best is not None:
-        config = _of_the_fed(state, pool, best, tried)
+    if best is not None and state.probe.baseline.steady in tried:  # which all is compared with
+        config = fed.next_config(state, pool, best, standing, tried)
     else:
         config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, standing, tried)
     if config is None:
@@ -56,18 +56,13 @@ def next_group(state: State) -> Group | None:
 def ladder(state: State, config: LoaderConfig) -> tuple[int, ...]:
     """Return the smaller batch sizes that a first trial measures with the same workers (``ladder``)."""
     pool = pool_of(state.configs)
-    return () if len(pool.groups) <= SMALL or variants.is_variant(config, pool) else slow_starts.ladder(state, config)
+    return () if len(pool.groups) <= SMALL or variants.is_variant(config, pool) else rungs_of(state, config)
 
 
 def is_fed(state: State) -> bool:
     """Return whether the step hardly waits: then nothing is left to race for (``fed``)."""
-    return fed.leader(state, pool_of(state.configs), standings(state)) is not None
-
-
-def _of_the_fed(state: State, pool: Pool, best: LoaderConfig, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
-    """Return the baseline, which all is compared with, or fewer workers that may be enough."""
-    baseline = state.probe.baseline.steady
-    return baseline if baseline not in tried else fed.next_config(state, pool, best, tried)
+    pool = pool_of(state.configs)
+    return fed.is_possible(state, pool) and fed.leader(state, pool, standings(state)) is not None
 
 
 def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
@@ -76,8 +71,10 @@ def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> 
 
 
 def opening(state: State) -> tuple[LoaderConfig, ...]:
-    """Return what is tried first whatever the trials give."""
-    return tuple(_opening(state, pool_of(state.configs)))
+    """Return what is tried first whatever the trials give: where a step may hardly wait, the baseline ends it."""
+    pool = pool_of(state.configs)
+    order = _opening(state, pool)
+    return tuple(order[:2] if fed.is_possible(state, pool) else order)
 
 
 def _opening(state: State, pool: Pool) -> list[LoaderConfig]:
@@ -98,7 +95,7 @@ def _starters(state: State, pool: Pool) -> list[LoaderConfig]:
     if not able:
         return []
     cores = state.environment.usable_cpus if state.environment is not None else state.usable_cpus or 1.0
-    found = slow_starts.without_rungs(seeds(able, cores), state)
+    found = without_rungs(seeds(able, cores), state)
     ahead = beyond_the_grid(able, cores, state.probe) if state.workers_open_ended else None
     if ahead is not None and ahead not in refused:
         found.insert(AHEAD_PLACE, ahead)

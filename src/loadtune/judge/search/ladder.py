@@ -18,7 +18,7 @@ from loadtune.judge.state import State
 SLOW_STARTS = ("spawn", "forkserver")
 
 
-def ladder(state: State, config: LoaderConfig) -> tuple[int, ...]:
+def rungs_of(state: State, config: LoaderConfig) -> tuple[int, ...]:
     """Return the smaller batch sizes that the workers of a trial are given too, less those that are known already."""
     known = {record.config for record in state.records}
     known |= {_at(record.config, rung.batch_size) for record in state.records for rung in record.rungs}
@@ -26,9 +26,16 @@ def ladder(state: State, config: LoaderConfig) -> tuple[int, ...]:
 
 
 def without_rungs(seeds: Sequence[LoaderConfig], state: State) -> list[LoaderConfig]:
-    """Return the seeds less those that are measured on the workers of another one."""
-    rungs = {_at(config, size) for config in seeds for size in _sizes(state, config)}
-    return [config for config in seeds if config not in rungs]
+    """Return the seeds less those that are measured on the workers of another one, or will be once that is tried."""
+    tried = {record.config for record in state.records}
+    there = {
+        _at(record.config, rung.batch_size)
+        for record in state.records
+        for rung in record.rungs
+        if rung.window_samples_per_second
+    }
+    coming = {_at(config, size) for config in seeds if config not in tried for size in _sizes(state, config)}
+    return [config for config in seeds if config in tried or config not in there | coming]
 
 
 def _sizes(state: State, config: LoaderConfig) -> tuple[int, ...]:
