@@ -129,7 +129,7 @@ def test_what_is_taken_from_a_backlog_does_not_count() -> None:
 def test_the_same_workers_measure_smaller_batches() -> None:
     """4 workers of 5 ms a sample and 40 ms a batch make 4·B/(B·5 + 40) samples/ms: 640/s of 32, 533 of 16, 400 of 8.
 
-    The trial's own figures are of batches of 32 alone.
+    The trial's own figures are of batches of 32 alone. A window of a second may have up to 8 batches that were ready.
     """
     wanted = replace(request(batch_size=32, num_workers=4), ladder=(8, 16))
     truth = {size: 4 * size / (size * 0.005 + 0.04) for size in (32, 16, 8)}
@@ -142,10 +142,10 @@ def test_the_same_workers_measure_smaller_batches() -> None:
             assert [rung.batch_size for rung in record.rungs] == [16, 8]
             seen = {32: mean_rate(record)}
             seen |= {rung.batch_size: median(rung.window_samples_per_second) for rung in record.rungs}
-            best = {size: max(rate, seen[size]) for size, rate in best.items()}
+            best = {size: seen[size] if rate < 0.94 * truth[size] else rate for size, rate in best.items()}
             if all(best[size] >= 0.94 * truth[size] for size in truth):
                 break
-    assert all(0.94 <= best[size] / truth[size] <= 1.01 for size in truth), best
+    assert all(0.94 <= best[size] / truth[size] <= 1.05 for size in truth), best
 
 
 @sleeps

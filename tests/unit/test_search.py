@@ -191,30 +191,31 @@ def test_a_consumer_takes_the_fewest_workers_that_keep_it_fed() -> None:
 
 
 SPAWNING = replace(PROBE, default_start_method="spawn")
+SLOW = a_record(LoaderConfig(batch_size=64, num_workers=2, prefetch_factor=4), seconds=9.0, order=9)
+"""What starting two workers takes."""
 
 
-def test_where_workers_start_slowly_one_start_measures_several_batch_sizes() -> None:
-    """Spawned, the largest batch on the cores' workers brings the middle and the smallest, and no seed has these."""
-    machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=3, worker_start=0.25)
+@pytest.mark.parametrize("seed", range(4))
+def test_where_workers_start_slowly_one_start_measures_several_batch_sizes(seed: int) -> None:
+    """At a second a worker, first trials bring smaller batches, each once, and the pick has had trials of its own."""
+    machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=seed, worker_start=1.0)
     choice = swept(machine, probe=SPAWNING)
     sizes = sorted({config.batch_size or 0 for config in GRID})
-    first = next(record for record in machine.records if record.config.num_workers == 2)
-    assert first.config.batch_size == sizes[-1]
-    assert {rung.batch_size for rung in first.rungs} == {sizes[0], sizes[len(sizes) // 2]}
+    climbed = [(record.config, rung.batch_size) for record in machine.records for rung in record.rungs]
+    assert {size for _, size in climbed} <= {sizes[0], sizes[len(sizes) // 2]}
+    assert len(climbed) == len(set(climbed)) >= 2
     assert not any(record.rungs for record in machine.records if record.phase != "screen")
-    measured = [(record.config, rung.batch_size) for record in machine.records for rung in record.rungs]
-    assert len(measured) == len(set(measured))
-    assert regret(by_the_model(), choice) <= 0.025
-    # What is chosen was tried for itself: the workers of another trial say nothing of its memory.
+    assert regret(by_the_model(), choice) <= 0.04
+    # The workers of another trial say nothing of the pick's memory.
     assert chosen(choice) in {record.config for record in machine.records if record.phase == "verify"}
 
 
 def test_a_ladder_spares_starts() -> None:
-    """Where a worker starts in a quarter of a second, fewer trials have their first look than with forked workers."""
+    """Where a worker starts in a second, fewer configurations have a first trial than without a ladder."""
     counts = []
     for probe in (SPAWNING, PROBE):
-        machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=3, worker_start=0.25)
-        swept(machine, probe=probe)
+        machine = Machine(rate=by_the_model(), window_sd=0.01, trial_sd=0.01, seed=3, worker_start=1.0)
+        swept(machine, a_plan(time_budget_seconds=600.0), probe)
         counts.append(len(screened(machine)))
     assert counts[0] < counts[1]
 
@@ -240,24 +241,30 @@ def test_what_the_ladder_shows_is_what_the_model_needs() -> None:
     assert errors[0] < errors[1] / 2
 
 
-def a_rung(size: int, rate: float) -> Rung:
+def a_rung(size: int, rate: float | None = None) -> Rung:
+    if rate is None:
+        return Rung(batch_size=size, seconds=0.5, failure_reason="ValueError: no")
     return Rung(batch_size=size, seconds=1.5, window_samples_per_second=(rate, rate), samples_measured=round(rate))
 
 
 def test_no_ladder_where_no_model_could_use_it() -> None:
-    """Forked workers start at once; one with a real step, an iterable data set or a cold pass has no use for rungs."""
+    """Forked workers start at once; a real step, an iterable data set or a cold pass has no use for rungs.
+
+    Nor has a trial that takes no longer than a rung.
+    """
     config = LoaderConfig(batch_size=512, num_workers=2)
 
     def sizes(plan: SweepPlan, probe: Probe) -> tuple[int, ...]:
-        return ladder(a_state([], plan, probe), config)
+        return ladder(a_state([SLOW], plan, probe), config)
 
     assert sizes(a_plan(), SPAWNING) == (16, 128)
     assert sizes(a_plan(), PROBE) == ()
     assert sizes(a_plan(consumer=Consumer(step="model")), SPAWNING) == ()
     assert sizes(a_plan(measurement=Measurement(one_pass=True)), SPAWNING) == ()
     assert sizes(a_plan(), replace(SPAWNING, dataset_kind="iterable")) == ()
-    tried = a_record(replace(config, batch_size=16))
-    assert ladder(a_state([tried], probe=SPAWNING), config) == (128,)
+    tried = a_record(replace(config, batch_size=16), seconds=9.0)
+    assert ladder(a_state([SLOW, tried], probe=SPAWNING), config) == (128,)
+    assert ladder(a_state([replace(SLOW, seconds=2.0)], probe=SPAWNING), config) == ()
 
 
 def test_seeds_that_no_rung_came_for_have_trials_of_their_own() -> None:
@@ -267,13 +274,15 @@ def test_seeds_that_no_rung_came_for_have_trials_of_their_own() -> None:
     middle, small = replace(large, batch_size=128), replace(large, batch_size=16)
 
     def seeds_of(*records: TrialRecord) -> set[LoaderConfig]:
-        return {middle, small} & set(opening(a_state(list(records), probe=SPAWNING, configs=grid)))
+        return {middle, small} & set(opening(a_state([SLOW, *records], probe=SPAWNING, configs=grid)))
 
     assert seeds_of() == set()
     for status in ("failed", "ok"):
         assert seeds_of(a_record(large, status=status)) == {middle}  # whose workers are given the smallest
         assert seeds_of(a_record(large, status=status), a_record(middle, order=1)) == {middle, small}
-    assert seeds_of(replace(a_record(large), rungs=(a_rung(16, 1000.0), a_rung(128, 1000.0)))) == set()
+    both, one = (a_rung(128, 1000.0), a_rung(16, 1000.0)), (a_rung(128, 1000.0), a_rung(16))
+    assert seeds_of(replace(a_record(large), rungs=both)) == set()
+    assert seeds_of(replace(a_record(large), rungs=one)) == {small}  # it failed there
 
 
 def test_a_trial_that_a_fit_does_not_see_takes_its_rungs_with_it() -> None:
@@ -380,7 +389,32 @@ def test_on_a_device_pinned_memory_is_tried_before_the_step_is_taken_for_fed() -
     known = [fed_by(BASE, 290.0), fed_by(eight, 990.0)]
     plan = {"consumer": Consumer(step="model", device="cuda:0")}
     assert next_of(known, configs=grid, plan=plan) == replace(eight, pin_memory=True)
-    assert next_of(known, configs=grid) != replace(eight, pin_memory=True)
+    assert next_of(known, configs=grid) == replace(eight, num_workers=3)
+    slower = fed_by(replace(eight, pin_memory=True), 900.0)
+    assert next_of([*known, slower], configs=grid, plan=plan) == replace(eight, num_workers=3)
+    # With pinned copies the step may be faster still: nothing says how much, and the long way goes on.
+    faster = fed_by(replace(eight, pin_memory=True), 1300.0)
+    seeds = set(opening(a_state([], configs=grid)))
+    assert next_of([*known, faster], configs=grid, plan=plan) in seeds
+
+
+def test_only_what_may_be_chosen_and_is_of_a_kind_is_too_few() -> None:
+    """A baseline outside of the grid, of another batch size or with kept workers, does not say how few are enough."""
+    eight = LoaderConfig(batch_size=128, num_workers=8)
+    grid = tuple(config for config in GRID if config.batch_size == 128)
+    assert next_of([fed_by(BASE, 290.0), fed_by(eight, 990.0)], configs=grid) == replace(eight, num_workers=3)
+    kept = replace(eight, num_workers=4, persistent_workers=True)
+    probe = replace(PROBE, baseline=kept)
+    known = [fed_by(kept, 990.0), fed_by(eight, 990.0)]
+    assert next_of(known, configs=grid, probe=probe) == replace(eight, num_workers=3)
+
+
+def test_beyond_the_grid_the_doublings_below_the_leader_are_tried() -> None:
+    """Where 32 workers feed the step and the grid ends at 4, 8 and 16 lie between."""
+    grid = tuple(config for config in GRID if config.batch_size == 64 and config.num_workers <= 4)
+    top = LoaderConfig(batch_size=64, num_workers=32)
+    known = [fed_by(BASE, 290.0), fed_by(top, 990.0), fed_by(replace(top, num_workers=4), 500.0)]
+    assert next_of(known, configs=grid) == replace(top, num_workers=16)
 
 
 def test_what_is_tried_whatever_the_trials_give_ends_where_a_step_may_be_fed() -> None:

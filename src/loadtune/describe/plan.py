@@ -46,6 +46,11 @@ class Measurement:
     one_pass: bool = False
     """Whether windows end with the first pass over the data, once there is one: what is read again is cached."""
 
+    @property
+    def rung_wait_seconds(self) -> float:
+        """Time that batches ahead may take, for a smaller batch size to be measured behind them: as its windows do."""
+        return self.priming_seconds + self.max_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:

@@ -42,7 +42,7 @@ def overhead_seconds(records: Sequence[TrialRecord]) -> float:
 
 def rung_seconds(measurement: Measurement) -> float:
     """Return the seconds that another batch size on the same workers takes at most: its windows, and what was ahead."""
-    return SAFETY * 2 * (measurement.priming_seconds + measurement.max_seconds)
+    return SAFETY * (measurement.rung_wait_seconds + measurement.priming_seconds + measurement.max_seconds)
 
 
 def expected_seconds(

@@ -11,7 +11,7 @@ import math
 import operator
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadtune.describe.config import LoaderConfig
@@ -94,6 +94,7 @@ def rehearse(
             limits=limits,
             usable_cpus=environment.usable_cpus,
             environment=environment,
+            workers_open_ended=workers_open_ended,
         )
     )
     while len(actor.records) < most and actor.seconds < plan.time_budget_seconds:
@@ -156,23 +157,27 @@ class _Actor:
         epochs = sum(epoch.seconds for epoch in steady.epochs)
         before = steady.first_batch_seconds + _priming(step, rate)
         pause = step.measurement.pause_seconds or 0.0
-        rungs = tuple(self._rung(step, size) for size in step.ladder)
+        rungs = tuple(self._rungs(step, rate))
         took = TRIAL_SECONDS + before + steady.measured_seconds + min(pause, _filling(step, rate)) + epochs
         took += sum(rung.seconds for rung in rungs)
         self.seconds += took
         self.records.append(replace(self._record(step, steady, took), rungs=rungs))
 
-    def _rung(self, step: Step, size: int) -> Rung:
-        """Return what the same workers may do with another batch size."""
-        other = replace(step, config=replace(step.config, batch_size=size))
-        rate = self._rate(other.config)
-        seen = self._steady(other, rate)
-        return Rung(
-            batch_size=size,
-            seconds=_priming(other, rate) + seen.measured_seconds,
-            window_samples_per_second=seen.window_samples_per_second,
-            samples_measured=seen.samples_measured,
-        )
+    def _rungs(self, step: Step, rate: float) -> Iterator[Rung]:
+        """Yield what the same workers may do with smaller batches, behind those that are ahead."""
+        for size in sorted(step.ladder, reverse=True):
+            ahead = step.config.batches_in_flight * float(step.config.batch_size or 1) / rate
+            if ahead > step.measurement.rung_wait_seconds:
+                return
+            step = replace(step, config=replace(step.config, batch_size=size))
+            rate = self._rate(step.config)
+            seen = self._steady(step, rate)
+            yield Rung(
+                batch_size=size,
+                seconds=ahead + _priming(step, rate) + seen.measured_seconds,
+                window_samples_per_second=seen.window_samples_per_second,
+                samples_measured=seen.samples_measured,
+            )
 
     def _rate(self, config: LoaderConfig) -> float:
         """Return the samples per second that the probe's figures give."""

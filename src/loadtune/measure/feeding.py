@@ -17,6 +17,10 @@ from loadtune.workloads.source import Source
 CACHED_SECONDS = 0.25
 """Least time of the steps on a batch that is there already; at least two are timed."""
 WARM_UP = 2
+CHUNKS = 4
+"""Between two of which the device is waited for, so that a step which is slow now and then ends in time."""
+LEAST_SECONDS = 1e-6
+"""That two steps are taken to need."""
 LOOK_SECONDS = 0.05
 
 
@@ -37,9 +41,11 @@ def cached_rate(source: Source, request: TrialRequest, consumer: Consumer) -> fl
     for _ in range(WARM_UP):
         consumer.take(batch)
     consumer.synchronise()
-    alone = _timed(consumer, batch, WARM_UP)
-    steps = max(WARM_UP, math.ceil(WARM_UP * CACHED_SECONDS / alone))
-    return steps * size / _timed(consumer, batch, steps)
+    seconds, steps = _timed(consumer, batch, WARM_UP), WARM_UP
+    chunk = math.ceil(CACHED_SECONDS / CHUNKS * steps / max(seconds, LEAST_SECONDS))
+    while seconds < CACHED_SECONDS:
+        seconds, steps = seconds + _timed(consumer, batch, chunk), steps + chunk
+    return steps * size / seconds
 
 
 def _timed(consumer: Consumer, batch: Any, steps: int) -> float:

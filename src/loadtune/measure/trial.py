@@ -37,9 +37,7 @@ from loadtune.record.results import WAIT_SHARES, EpochMeasurement, Rung, SteadyM
 from loadtune.units import words_of
 from loadtune.workloads.source import Source
 
-RUNG_TIMES = 1.0
-"""A smaller batch size is measured too where the batches ahead take no longer than so many times its windows."""
-LONGEST_REASON = 500
+LONGEST_REASON, LONGEST_TRACEBACK = 500, 100_000
 QUEUE_FILL_MARGIN = 1.2
 """A pausing consumer waits this many times as long as the queue's batches took to come."""
 
@@ -365,8 +363,7 @@ def _ladder(request: TrialRequest, loop: _Loop, windows: _Windows, observer: Obs
     plan, before = request.measurement, request.config.batch_size or 1
     rate = windows.made_samples / sum(one.seconds for one in windows.rounds)
     for size in sorted(request.ladder, reverse=True):
-        ahead = request.config.batches_in_flight * before / rate
-        if ahead > RUNG_TIMES * (plan.priming_seconds + plan.max_seconds) or not loop.stream.resize(size):
+        if request.config.batches_in_flight * before > rate * plan.rung_wait_seconds or not loop.stream.resize(size):
             return
         began = time.perf_counter()
         try:
@@ -380,7 +377,7 @@ def _ladder(request: TrialRequest, loop: _Loop, windows: _Windows, observer: Obs
 
 def _reason(error: Exception) -> str:
     """Return what was raised, in a line; what a worker raised, torch puts behind its traceback."""
-    name, lines = type(error).__name__, words_of(error).strip().splitlines() or [""]
+    name, lines = type(error).__name__, words_of(error, most=LONGEST_TRACEBACK).strip().splitlines() or [""]
     return (lines[-1] if lines[-1].startswith(name) else f"{name}: {lines[-1]}")[:LONGEST_REASON]
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.evidence import group_of
 from loadtune.judge.feeding import LEAST_HEADSPACE, cached_rate, headspace
-from loadtune.judge.search.pool import RACED, Pool, price, reachable
+from loadtune.judge.search.pool import RACED, Pool, price
 from loadtune.judge.search.standing import Standing, leading
 from loadtune.judge.state import State
 
@@ -29,10 +29,11 @@ def is_possible(state: State, pool: Pool) -> bool:
 def leader(state: State, pool: Pool, standing: Mapping[LoaderConfig, Standing]) -> LoaderConfig | None:
     """Return the best so far, where a perfect loader would add less than ``LEAST_HEADSPACE`` to its rate; else None.
 
-    That rate is the one that the choice goes by: over an epoch with its start, where that is known.
+    That rate is the one that the choice goes by: over an epoch with its start, where that is known. What a step of the
+    user's takes on a device is known with copies of unpinned batches: pinned ones have no bound.
     """
     best = leading(standing)
-    if best is None or not is_possible(state, pool):
+    if best is None or not is_possible(state, pool) or (best.pin_memory and _copies(state)):
         return None
     cached = cached_rate(state.records, best.batch_size)
     if cached is None or headspace(math.exp(standing[best].log_rate), cached) >= LEAST_HEADSPACE:
@@ -49,8 +50,8 @@ def next_config(
 ) -> LoaderConfig | None:
     """Return what is worth a trial yet; None where nothing is.
 
-    On a device the best with pinned memory comes first: the step's own rate holds the copies of unpinned batches, and
-    would hide what pinning wins. Then the number of workers that halves what lies between enough and too few. Enough
+    On a device the best with pinned memory comes first, which may be faster than the bound. Then the number of workers
+    that halves what lies between enough and too few, then the cheapest settings at the number that is enough. Enough
     are those of what would be tied with the best, as noise has it: one trial that came out low is not too few.
 
     Args:
@@ -60,23 +61,27 @@ def next_config(
         standing: Of what was measured.
         tried: Whatever its trials gave.
     """
-    pinned = replace(best, pin_memory=True)
-    if state.plan.consumer.device != "cpu" and pinned in pool.groups and pinned not in tried:
-        return pinned
-    able = {config for config in (*pool.groups, *reachable(state, pool), best) if config not in state.spoilt()}
+    if _copies(state) and any(one.pin_memory for one in pool.groups) and not any(one.pin_memory for one in tried):
+        return replace(best, pin_memory=True)
     tied = _tied(state, best)
-    enough = min(config.num_workers for config in tied)
-    fewer = [config.num_workers for config in standing if config not in tied and config.num_workers < enough]
-    too_few = max(fewer, default=-1)
-    between = sorted(
-        {config.num_workers: config for config in able if _is_like(config, best) and config not in tried}.items()
-    )
-    inside = [config for count, config in between if too_few < count < enough]
+    lead = min((one for one in tied if one.num_workers == best.num_workers), key=price)
+    enough = min(one.num_workers for one in tied if _is_of_a_kind(one, lead))
+    slower = (one for one, seen in standing.items() if seen.may_win and one not in tied and _is_of_a_kind(one, lead))
+    too_few = max((one.num_workers for one in slower if one.num_workers < enough), default=-1)
+    able = [one for one in {*pool.groups, *_beyond(pool, lead)} if one not in state.spoilt() and one not in tried]
+    line = {one.num_workers: one for one in able if _is_of_a_kind(one, lead) and _differs_in_workers(one, lead)}
+    inside = sorted(count for count in line if too_few < count < enough)
     if inside:
-        return inside[len(inside) // 2]
-    at_it = [config for config in able if config.num_workers == enough and _raced(config) == _raced(best)]
-    cheapest = min(at_it, key=price, default=best)
-    return cheapest if cheapest not in tried else None
+        return line[inside[len(inside) // 2]]
+    there = min((one for one in tied if one.num_workers == enough and _is_of_a_kind(one, lead)), key=price)
+    cheaper = [one for one in able if one.num_workers == enough and _is_of_a_kind(one, lead)]
+    found = min(cheaper, key=price, default=there)
+    return found if price(found) < price(there) else None
+
+
+def _copies(state: State) -> bool:
+    """Return whether the step is the user's own, on a device that batches are copied to."""
+    return state.plan.consumer.step is not None and state.plan.consumer.device != "cpu"
 
 
 def _tied(state: State, best: LoaderConfig) -> set[LoaderConfig]:
@@ -84,12 +89,22 @@ def _tied(state: State, best: LoaderConfig) -> set[LoaderConfig]:
     return {best, *(group_of(row.config) for row in choice.rows if row.config_id in choice.tied)}
 
 
-def _is_like(config: LoaderConfig, best: LoaderConfig) -> bool:
-    """Return whether a configuration is the best one, but for its number of workers."""
-    if 0 in (config.num_workers, best.num_workers):  # without workers only pinning means anything
-        return config.pin_memory == best.pin_memory
-    return replace(config, num_workers=best.num_workers) == best
+def _beyond(pool: Pool, lead: LoaderConfig) -> list[LoaderConfig]:
+    """Return the doublings that lie between the grid and a leader beyond it."""
+    count, found = max(config.num_workers for config in pool.groups), []
+    while count and (count := 2 * count) < lead.num_workers:
+        found.append(replace(lead, num_workers=count))
+    return found
 
 
-def _raced(config: LoaderConfig) -> tuple[object, ...]:
-    return tuple(getattr(config, axis) for axis in RACED)
+def _is_of_a_kind(config: LoaderConfig, lead: LoaderConfig) -> bool:
+    """Return whether two configurations differ in what feeds the step alone: workers, and what these do ahead."""
+    if config.batch_size != lead.batch_size or config.pin_memory != lead.pin_memory:
+        return False
+    # Without workers there is nothing that only workers have.
+    alone = 0 in (config.num_workers, lead.num_workers)
+    return alone or all(getattr(config, axis) == getattr(lead, axis) for axis in RACED)
+
+
+def _differs_in_workers(config: LoaderConfig, lead: LoaderConfig) -> bool:
+    return 0 in (config.num_workers, lead.num_workers) or replace(config, num_workers=lead.num_workers) == lead

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
+from loadtune.judge.costs import expected_seconds, rung_seconds, screen_measurement
 from loadtune.judge.feasible import start_method
 from loadtune.judge.state import State
 
@@ -34,17 +35,27 @@ def without_rungs(seeds: Sequence[LoaderConfig], state: State) -> list[LoaderCon
         for rung in record.rungs
         if rung.window_samples_per_second
     }
-    coming = {_at(config, size) for config in seeds if config not in tried for size in _sizes(state, config)}
+    coming = {_at(config, size) for config in seeds if config not in tried | there for size in _sizes(state, config)}
     return [config for config in seeds if config in tried or config not in there | coming]
 
 
 def _sizes(state: State, config: LoaderConfig) -> tuple[int, ...]:
-    """Return the smallest batch size of the grid and its middle, as far as they are below that of a configuration."""
+    """Return the smallest batch size of the grid and its middle, as far as they are below that of a configuration.
+
+    And as far as a trial of their own takes longer, by what trials with so many workers took, or any did.
+    """
     if not config.in_order or start_method(config, state.probe) not in SLOW_STARTS or not _is_of_use(state):
         return ()
     sizes = sorted({one.batch_size for one in state.configs if one.batch_size is not None})
     wanted = (sizes[0], sizes[len(sizes) // 2]) if sizes else ()
-    return tuple(dict.fromkeys(size for size in wanted if size < (config.batch_size or 0)))
+    smaller = dict.fromkeys(size for size in wanted if size < (config.batch_size or 0))
+    return tuple(size for size in smaller if _is_spared(state, _at(config, size)))
+
+
+def _is_spared(state: State, config: LoaderConfig) -> bool:
+    measurement = screen_measurement(state.plan)
+    alone = expected_seconds(config, measurement, state.records, state.probe)
+    return alone >= rung_seconds(measurement)
 
 
 def _is_of_use(state: State) -> bool:
