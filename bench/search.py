@@ -395,6 +395,9 @@ def render() -> None:
         told = [f"{regrets['adaptive']:.1%} ± {one.half_width():.1%}", *(f"{regrets[name]:.1%}" for name in names[1:])]
         report.row(one.case.name, len(one.grid), *told, counts, cost, off, both(one.repeated_errors()))
     if judged:
+        scales = sorted({one.kept.scale for one in judged})
+        budgets = " or ".join(f"{60 * scale:g} s of time, windows of {0.5 * scale:g} s" for scale in scales)
+        report.line(f"\nEach adaptive sweep had {budgets}; by default it is 60 s, with windows of 0.5 s.")
         totals(report, everything, shares, errors)
     report.keep()
 
