@@ -84,7 +84,7 @@ def sleeping() -> Iterator[Supervisor]:
 
 
 @sleeps
-@pytest.mark.parametrize(("batch_size", "num_workers"), [(16, 0), (16, 1), (64, 2), (16, 4), (16, 8), (16, 32)])
+@pytest.mark.parametrize(("batch_size", "num_workers"), [(16, 0), (16, 1), (64, 2), (16, 4), (16, 8)])
 def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     sleeping: Supervisor, batch_size: int, num_workers: int
 ) -> None:
@@ -92,6 +92,18 @@ def test_rate_of_sleeping_workers_is_what_arithmetic_gives(
     truth = 200 * max(1, num_workers)
     rate = best_rate(sleeping, request(batch_size=batch_size, num_workers=num_workers), expected=truth)
     assert 0.94 <= rate / truth <= 1.01
+
+
+@sleeps
+def test_thirty_two_workers_on_few_cores_make_thirty_two_times_as_much() -> None:
+    """20 ms a sample and 32 workers make 1,600 samples/s, in 100 batches a second that a slow machine too hands over.
+
+    A round of 32 batches takes 0.32 s, and 12 are measured: as docs/measuring.md says, one that was ready counts too.
+    """
+    plan = Measurement(max_seconds=4.0, precision=1e-6, real_epoch_seconds=0.0)
+    with supervisor("slow", seconds="0.02") as running:
+        rate = best_rate(running, request(batch_size=16, num_workers=32, measurement=plan), expected=1600)
+    assert 0.94 <= rate / 1600 <= 1 + 1 / 12
 
 
 @sleeps
