@@ -11,7 +11,7 @@ reasons.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.costs import screen_measurement, unseen_seconds
@@ -42,12 +42,11 @@ def next_group(state: State) -> Group | None:
     lean = leanest(state, [group for group in pool.groups.values() if group.config not in tried])
     if lean is not None:
         return lean
-    standing = standings(state)
-    best = fed.leader(state, pool, standing)
+    best = fed.leader(state, pool)
     if best is not None and state.probe.baseline.steady in tried:  # which all is compared with
-        config = fed.next_config(state, pool, best, standing, tried)
+        config = fed.next_config(state, pool, best, tried)
     else:
-        config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, standing, tried)
+        config = _of_the_start(state, pool, tried) or _by_evidence(state, pool, tried)
     if config is None:
         return None
     return state.group(config) if config == state.probe.baseline.steady else pool.group(config)
@@ -61,8 +60,7 @@ def ladder(state: State, config: LoaderConfig) -> tuple[int, ...]:
 
 def is_fed(state: State) -> bool:
     """Return whether the step hardly waits: then nothing is left to race for (``fed``)."""
-    pool = pool_of(state.configs)
-    return fed.is_possible(state, pool) and fed.leader(state, pool, standings(state)) is not None
+    return fed.leader(state, pool_of(state.configs)) is not None
 
 
 def _of_the_start(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
@@ -117,9 +115,8 @@ def _affordable(state: State, configs: Sequence[LoaderConfig]) -> list[LoaderCon
     return [config for config in configs if takes[config.batch_size] <= within]
 
 
-def _by_evidence(
-    state: State, pool: Pool, standing: Mapping[LoaderConfig, Standing], tried: Collection[LoaderConfig]
-) -> LoaderConfig | None:
+def _by_evidence(state: State, pool: Pool, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
+    standing = standings(state)
     plain = {config: one for config, one in standing.items() if not variants.is_variant(config, pool)}
     found = _of_the_model(state, pool, plain, tried) if len(pool.groups) > SMALL else None
     return found or variants.next_config(pool, leading(standing), tried)

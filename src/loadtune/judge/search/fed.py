@@ -8,14 +8,14 @@ many workers keep fed is kept fed by more.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 
 from loadtune.describe.config import LoaderConfig
 from loadtune.judge.evidence import group_of
 from loadtune.judge.feeding import LEAST_HEADSPACE, cached_rate, headspace
 from loadtune.judge.search.pool import RACED, Pool, price
-from loadtune.judge.search.standing import Standing, leading
+from loadtune.judge.search.standing import leading, standings
 from loadtune.judge.state import State
 
 
@@ -26,14 +26,17 @@ def is_possible(state: State, pool: Pool) -> bool:
     return has_step and len({config.batch_size for config in pool.groups}) == 1
 
 
-def leader(state: State, pool: Pool, standing: Mapping[LoaderConfig, Standing]) -> LoaderConfig | None:
+def leader(state: State, pool: Pool) -> LoaderConfig | None:
     """Return the best so far, where a perfect loader would add less than ``LEAST_HEADSPACE`` to its rate; else None.
 
     That rate is the one that the choice goes by: over an epoch with its start, where that is known. What a step of the
     user's takes on a device is known with copies of unpinned batches: pinned ones have no bound.
     """
+    if not is_possible(state, pool):
+        return None
+    standing = standings(state)
     best = leading(standing)
-    if best is None or not is_possible(state, pool) or (best.pin_memory and _copies(state)):
+    if best is None or (best.pin_memory and _copies(state)):
         return None
     cached = cached_rate(state.records, best.batch_size)
     if cached is None or headspace(math.exp(standing[best].log_rate), cached) >= LEAST_HEADSPACE:
@@ -41,13 +44,7 @@ def leader(state: State, pool: Pool, standing: Mapping[LoaderConfig, Standing]) 
     return best
 
 
-def next_config(
-    state: State,
-    pool: Pool,
-    best: LoaderConfig,
-    standing: Mapping[LoaderConfig, Standing],
-    tried: Collection[LoaderConfig],
-) -> LoaderConfig | None:
+def next_config(state: State, pool: Pool, best: LoaderConfig, tried: Collection[LoaderConfig]) -> LoaderConfig | None:
     """Return what is worth a trial yet; None where nothing is.
 
     On a device the best with pinned memory comes first, which may be faster than the bound. Then the number of workers
@@ -58,7 +55,6 @@ def next_config(
         state: What is known.
         pool: The grid.
         best: Of ``leader``.
-        standing: Of what was measured.
         tried: Whatever its trials gave.
     """
     if _copies(state) and any(one.pin_memory for one in pool.groups) and not any(one.pin_memory for one in tried):
@@ -66,7 +62,9 @@ def next_config(
     tied = _tied(state, best)
     lead = min((one for one in tied if one.num_workers == best.num_workers), key=price)
     enough = min(one.num_workers for one in tied if _is_of_a_kind(one, lead))
-    slower = (one for one, seen in standing.items() if seen.may_win and one not in tied and _is_of_a_kind(one, lead))
+    slower = (
+        one for one, seen in standings(state).items() if seen.may_win and one not in tied and _is_of_a_kind(one, lead)
+    )
     too_few = max((one.num_workers for one in slower if one.num_workers < enough), default=-1)
     able = [one for one in {*pool.groups, *_beyond(pool, lead)} if one not in state.spoilt() and one not in tried]
     line = {one.num_workers: one for one in able if _is_of_a_kind(one, lead) and _differs_in_workers(one, lead)}
